@@ -31,7 +31,9 @@ func (n *node) ConsoleLog(ctx context.Context, r *vzpb.ConsoleLogRequest) (*vzpb
 	return &vzpb.ConsoleLogResponse{Data: bytes.Repeat([]byte{1}, int(r.MaxBytes))}, nil
 }
 
-func (n *node) Exec(grpc.BidiStreamingServer[vzpb.ExecRequest, vzpb.ExecResponse]) error { panic("boom") }
+func (n *node) Exec(grpc.BidiStreamingServer[vzpb.ExecRequest, vzpb.ExecResponse]) error {
+	panic("boom")
+}
 
 func serve(t *testing.T, n *node) vzpb.NodeClient {
 	t.Helper()
