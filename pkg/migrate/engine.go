@@ -2,9 +2,14 @@ package migrate
 
 import (
 	"context"
+	"errors"
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
 )
+
+// ErrLost: Release found no tasks to release: they died with the agent or the host that held them. The files are live, nothing runs,
+// and what is left to do is an ordinary cold start at the owner (R9, R11).
+var ErrLost = errors.New("the restored tasks are gone")
 
 // Attempt names one attempt to move one container; everything made for it carries this name, so that nothing late or repeated of
 // another attempt can touch it (R4, R6, R7).
@@ -59,6 +64,8 @@ type TargetEngine interface {
 	Restore(ctx context.Context, a Attempt, dir string) error
 	// Release carries out the verdict commit: staging becomes the container's live directory, the bridge port opens, the tasks run,
 	// the address is announced. Returns when the container runs and is managed by this agent under the new epoch.
+	// Called again after a crash of the agent or the host it never restores (R9): tasks that run are adopted; if there are none, the staging
+	// directory is made live all the same, the copy is recorded as stopped, and the error is ErrLost.
 	Release(ctx context.Context, a Attempt, epoch cluster.Epoch) error
 	// Discard kills held tasks and removes everything that this attempt made here.
 	Discard(ctx context.Context, a Attempt) error
