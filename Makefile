@@ -16,6 +16,8 @@ GOTEST_ARGS ?=
 GOTEST := go test -tags $(GOTAGS) -timeout $(TEST_TIMEOUT) $(GOTEST_ARGS)
 
 .DEFAULT_GOAL := help
+# deps comes before build, and no two tests share the machine.
+.NOTPARALLEL:
 .PHONY: help deps build proto check test test-unit demo bench-migrate clean
 
 help: ## say what can be made

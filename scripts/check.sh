@@ -45,10 +45,10 @@ shell() {
 # nothing about the code, so that is reported in a line and is no failure.
 vulnerabilities() {
 	local out rc=0
-	out=$(timeout 300 go tool -modfile=tools/go.mod govulncheck -tags "$tags" ./... 2>&1) || rc=$?
+	out=$(timeout 900 go tool -modfile=tools/go.mod govulncheck -tags "$tags" ./... 2>&1) || rc=$?
 	if ((rc == 0)); then
 		printf 'ok    govulncheck\n'
-	elif ((rc != 3)) && grep -qE 'vuln(db)?[^ ]*/.*(dial|lookup|timeout|no such host|connection refused|proxyconnect|Forbidden|status code)|no such host|fetching vulnerabilities' <<<"$out"; then
+	elif grep -q '^govulncheck: fetching vulnerabilities:' <<<"$out"; then
 		printf 'skip  govulncheck: its database cannot be reached from this machine, so nothing was looked up\n'
 	else
 		printf 'FAIL  govulncheck (exit %d)\n%s\n' "$rc" "$out"

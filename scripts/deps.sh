@@ -28,7 +28,7 @@ exec 9>"$VZ_CACHE/lock"
 flock 9
 
 go=$(command -v go || true)
-[[ -n $go ]] || die "no go in PATH: install Go $want_go or newer (https://go.dev/dl)"
+[[ -n $go ]] || die "no go in PATH: install Go $want_go or newer"
 have_go=$(go env GOVERSION)
 dpkg --compare-versions "${have_go#go}" ge "$want_go" || die "go is $have_go, needs $want_go or newer"
 say go "$go ${have_go#go}"
