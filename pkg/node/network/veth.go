@@ -1,0 +1,178 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Config is one container's attachment to a bridge.
+type Config struct {
+	Bridge    string   // must exist
+	Host      string   // name of the host's end: [HostName]
+	MAC       string   // of the container's end; empty: the kernel chooses
+	Addresses []string // CIDR, of the container's end
+	Gateway   string   // default route of its family; empty: none
+}
+
+const (
+	guestName = "eth0"
+	// peerPrefix starts the name of the container's end while it waits on the host.
+	peerPrefix = "vp-"
+)
+
+// HostName is the name of the host's end of a container's device.
+func HostName(ctid string) string { return "vz" + ctid }
+
+// Attach makes the device and puts the container's end into the network namespace of pid, configured and up. A device of the same name is
+// replaced: it belonged to a former life of the container.
+func Attach(ctx context.Context, c Config, pid int) error {
+	if err := Create(ctx, c); err != nil {
+		return err
+	}
+	if err := MoveIn(ctx, c, pid); err != nil {
+		return errors.Join(err, Detach(c.Host))
+	}
+	return nil
+}
+
+// Create makes the device with both ends on the host: the host's end in the bridge and up, the other one waiting for [MoveIn].
+func Create(ctx context.Context, c Config) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, _, err := c.parse(); err != nil {
+		return fmt.Errorf("network of %s: %w", c.Host, err)
+	}
+	if err := Detach(c.Host); err != nil {
+		return err
+	}
+	br, err := netlink.LinkByName(c.Bridge)
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", c.Bridge, err)
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MasterIndex, attrs.MTU = c.Host, br.Attrs().Index, br.Attrs().MTU
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: peerPrefix + c.Host, PeerMTU: uint32(br.Attrs().MTU)}
+	if c.MAC != "" {
+		if veth.PeerHardwareAddr, err = net.ParseMAC(c.MAC); err != nil {
+			return fmt.Errorf("network of %s: %w", c.Host, err)
+		}
+	}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("make %s: %w", c.Host, err)
+	}
+	if err := netlink.LinkSetUp(veth); err != nil {
+		return errors.Join(fmt.Errorf("set %s up: %w", c.Host, err), Detach(c.Host))
+	}
+	return nil
+}
+
+// MoveIn puts the container's end of a device that [Create] made into the network namespace of pid and configures it there.
+func MoveIn(ctx context.Context, c Config, pid int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	addrs, gw, err := c.parse()
+	if err != nil {
+		return fmt.Errorf("network of %s: %w", c.Host, err)
+	}
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return fmt.Errorf("network namespace of %d: %w", pid, err)
+	}
+	defer ns.Close()
+	peer, err := netlink.LinkByName(peerPrefix + c.Host)
+	if err != nil {
+		return fmt.Errorf("the container's end of %s: %w", c.Host, err)
+	}
+	// One message moves and renames: the name on the host would be refused in there if it were taken.
+	if err := netlink.LinkSetNsFd(peer, int(ns)); err != nil {
+		return fmt.Errorf("move into the container: %w", err)
+	}
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink in the container: %w", err)
+	}
+	defer h.Close()
+	if err := configure(h, peerPrefix+c.Host, addrs, gw); err != nil {
+		return fmt.Errorf("network of %s: %w", c.Host, err)
+	}
+	return nil
+}
+
+func configure(h *netlink.Handle, name string, addrs []*netlink.Addr, gw net.IP) error {
+	if lo, err := h.LinkByName("lo"); err != nil {
+		return err
+	} else if err := h.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	eth, err := h.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	if err := h.LinkSetName(eth, guestName); err != nil {
+		return fmt.Errorf("rename to %s: %w", guestName, err)
+	}
+	for _, a := range addrs {
+		// No duplicate detection: the cluster gives an address out once, and it must be usable at once after a migration.
+		if a.IP.To4() == nil {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		if err := h.AddrAdd(eth, a); err != nil {
+			return fmt.Errorf("add %s: %w", a.IPNet, err)
+		}
+	}
+	if err := h.LinkSetUp(eth); err != nil {
+		return fmt.Errorf("set %s up: %w", guestName, err)
+	}
+	if gw == nil {
+		return nil
+	}
+	// On link: the gateway need not be in the address's network (a /32 is routed as well).
+	rt := &netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gw, Flags: int(netlink.FLAG_ONLINK)}
+	if err := h.RouteAdd(rt); err != nil {
+		return fmt.Errorf("default route by %s: %w", gw, err)
+	}
+	return nil
+}
+
+// Detach removes a device; it is no error if there is none.
+func Detach(name string) error {
+	l, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find %s: %w", name, err)
+	}
+	if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}
+
+func (c Config) parse() ([]*netlink.Addr, net.IP, error) {
+	var addrs []*netlink.Addr
+	for _, s := range c.Addresses {
+		a, err := netlink.ParseAddr(s)
+		if err != nil {
+			return nil, nil, fmt.Errorf("address %q: %w", s, err)
+		}
+		addrs = append(addrs, a)
+	}
+	if c.Gateway == "" {
+		return addrs, nil, nil
+	}
+	gw := net.ParseIP(c.Gateway)
+	if gw == nil {
+		return nil, nil, fmt.Errorf("gateway %q is not an address", c.Gateway)
+	}
+	return addrs, gw, nil
+}
