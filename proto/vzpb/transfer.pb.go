@@ -375,7 +375,7 @@ func (x *TransferRound) GetFinal() bool {
 
 type TransferEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`  // relative to the container's root, '/' between names, never absolute, no "." or ".."
+	Path          []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`  // relative to the container's root, '/' between names, never absolute, no "." or ".."; empty: the root itself
 	Mode          uint32                 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"` // st_mode, with the file type
 	Uid           uint32                 `protobuf:"varint,3,opt,name=uid,proto3" json:"uid,omitempty"`   // as on disk at the source
 	Gid           uint32                 `protobuf:"varint,4,opt,name=gid,proto3" json:"gid,omitempty"`
@@ -387,6 +387,7 @@ type TransferEntry struct {
 	Xattrs        []*TransferEntry_Xattr `protobuf:"bytes,10,rep,name=xattrs,proto3" json:"xattrs,omitempty"`
 	Deleted       bool                   `protobuf:"varint,11,opt,name=deleted,proto3" json:"deleted,omitempty"`                   // the name is gone at the source
 	MetaOnly      bool                   `protobuf:"varint,12,opt,name=meta_only,json=metaOnly,proto3" json:"meta_only,omitempty"` // the content did not change
+	Delta         bool                   `protobuf:"varint,13,opt,name=delta,proto3" json:"delta,omitempty"`                       // the target has the file from a former round: data frames overwrite only the blocks that differ
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -501,6 +502,13 @@ func (x *TransferEntry) GetDeleted() bool {
 func (x *TransferEntry) GetMetaOnly() bool {
 	if x != nil {
 		return x.MetaOnly
+	}
+	return false
+}
+
+func (x *TransferEntry) GetDelta() bool {
+	if x != nil {
+		return x.Delta
 	}
 	return false
 }
@@ -1149,7 +1157,7 @@ const file_transfer_proto_rawDesc = "" +
 	"\bversions\x18\x06 \x03(\x0e2\x16.vz.v1.TransferVersionR\bversions\"=\n" +
 	"\rTransferRound\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
-	"\x05final\x18\x02 \x01(\bR\x05final\"\xec\x02\n" +
+	"\x05final\x18\x02 \x01(\bR\x05final\"\x82\x03\n" +
 	"\rTransferEntry\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x10\n" +
@@ -1163,7 +1171,8 @@ const file_transfer_proto_rawDesc = "" +
 	"\x06xattrs\x18\n" +
 	" \x03(\v2\x1a.vz.v1.TransferEntry.XattrR\x06xattrs\x12\x18\n" +
 	"\adeleted\x18\v \x01(\bR\adeleted\x12\x1b\n" +
-	"\tmeta_only\x18\f \x01(\bR\bmetaOnly\x1a1\n" +
+	"\tmeta_only\x18\f \x01(\bR\bmetaOnly\x12\x14\n" +
+	"\x05delta\x18\r \x01(\bR\x05delta\x1a1\n" +
 	"\x05Xattr\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"L\n" +
