@@ -70,8 +70,10 @@ type Container struct {
 	// StopTimeout is how long init may take after the stop order before it is killed.
 	StopTimeout time.Duration `json:"stop_timeout,omitempty"`
 	Migration   string        `json:"migration,omitempty"` // the open migration: also the lock against a second operation
-	Created     time.Time     `json:"created"`
-	Changed     time.Time     `json:"changed"`
+	// BootID is the boot of its node in which the container was last ordered to run; another boot of that node means that it is down.
+	BootID  string    `json:"boot_id,omitempty"`
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
 }
 
 // IDRange is how many user and group ids each container has.

@@ -97,10 +97,14 @@ type Migration struct {
 	Reason   string    `json:"reason,omitempty"` // why it was aborted
 	Deadline time.Time `json:"deadline"`         // of the phase; past it the leader aborts, or after the commit raises an alarm
 	// Reserved is what the target must keep free for it; counted by the scheduler on both sides while the migration is open.
-	Reserved Resources        `json:"reserved"`
-	From     Side[SourceStep] `json:"from"`
-	To       Side[TargetStep] `json:"to"`
-	Stats    MigrationStats   `json:"stats"`
+	Reserved Resources `json:"reserved"`
+	// SourceBoot and TargetBoot are the boots of the two hosts in which the attempt was planned: another boot means that what
+	// that side had in memory is lost.
+	SourceBoot string           `json:"source_boot,omitempty"`
+	TargetBoot string           `json:"target_boot,omitempty"`
+	From       Side[SourceStep] `json:"from"`
+	To         Side[TargetStep] `json:"to"`
+	Stats      MigrationStats   `json:"stats"`
 	// Closed: both sides have cleaned up (or one is offline and will when it returns); the container's lock is off.
 	Closed  bool      `json:"closed"`
 	Created time.Time `json:"created"`
