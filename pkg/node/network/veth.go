@@ -18,6 +18,7 @@ type Config struct {
 	MAC       string   // of the container's end; empty: the kernel chooses
 	Addresses []string // CIDR, of the container's end
 	Gateway   string   // default route of its family; empty: none
+	Unplugged bool     // Create leaves the host's end out of the bridge; see Plug
 }
 
 const (
@@ -57,7 +58,10 @@ func Create(ctx context.Context, c Config) error {
 		return fmt.Errorf("bridge %s: %w", c.Bridge, err)
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MasterIndex, attrs.MTU = c.Host, br.Attrs().Index, br.Attrs().MTU
+	attrs.Name, attrs.MTU = c.Host, br.Attrs().MTU
+	if !c.Unplugged {
+		attrs.MasterIndex = br.Attrs().Index
+	}
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: peerPrefix + c.Host, PeerMTU: uint32(br.Attrs().MTU)}
 	if c.MAC != "" {
 		if veth.PeerHardwareAddr, err = net.ParseMAC(c.MAC); err != nil {
