@@ -44,7 +44,8 @@ type KV struct {
 	Rev   Rev    `json:"r"`
 }
 
-// Batch is what a log hands to its follower: either a full image (Reset) or the effect of one committed transaction.
+// Batch is what a log hands to its follower: either a full image (Reset) or the effect of one committed transaction. A batch
+// without any change only says that the follower has seen everything up to Rev. Whoever receives a batch must not change it.
 type Batch struct {
 	Rev   Rev
 	Reset bool // Put is the whole state, with the revision of each key
@@ -54,12 +55,16 @@ type Batch struct {
 
 // Log is what a back end provides: agreement, nothing else. Implementations: raftlog (embedded Raft), memlog (tests), etcdlog.
 type Log interface {
-	// Commit proposes t and waits for its outcome: the revision it was committed at, or ErrConflict, ErrNotLeader, ErrUnknown.
+	// Commit proposes t, once [Txn.Check] is content, and waits for its outcome: the revision it was committed at, or ErrConflict,
+	// ErrNotLeader, ErrUnknown. The revision that comes with ErrConflict is that of the state which refused t (0: not known): a
+	// follower that has reached it sees why.
 	Commit(ctx context.Context, t Txn) (Rev, error)
-	// Follow calls apply with a full image first and then with every batch in order, until ctx ends. apply must not block.
+	// Follow calls apply with a full image first and then with every batch in order, until ctx ends, which is no error. apply must
+	// not block. A follower that fell behind is given a full image again.
 	Follow(ctx context.Context, apply func(Batch)) error
 	// Lead calls run each time this member becomes the leader, after a barrier; run's ctx dies with the leadership, and Lead waits
-	// for run to return before it calls it again. If run returns an error by itself, leadership is given up. Lead returns when ctx ends.
+	// for run to return before it calls it again. If run returns by itself, leadership is given up. Lead returns when ctx ends, which
+	// is no error. A Commit under run's ctx is refused once that leadership is over, even if this member leads again.
 	Lead(ctx context.Context, run func(ctx context.Context, term uint64) error) error
 	// Leader tells the API address of the present leader, and whether there is one.
 	Leader() (addr string, ok bool)

@@ -1,0 +1,17 @@
+package memlog_test
+
+import (
+	"testing"
+
+	"github.com/vzcluster/vzcluster/pkg/store/memlog"
+	"github.com/vzcluster/vzcluster/pkg/store/storetest"
+)
+
+type backend struct{ *memlog.Cluster }
+
+func (b backend) Open(_ *testing.T, i int) storetest.Member { return b.Member(i) }
+func (b backend) Addr(i int) string                         { return b.Member(i).Addr() }
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(*testing.T) storetest.Cluster { return backend{memlog.New(3)} }, storetest.Options{Virtual: true})
+}
