@@ -24,6 +24,10 @@ type Config struct {
 	Address  string            // host:port of the node-to-node server, for Info
 	Capacity cluster.Resources // a part that is 0 is probed
 
+	// ConsoleKeeper is the command that runs [RunConsoleKeeper] with this runtime's ConsoleSocket and LogDir; default: this program with
+	// console-keeper --socket SOCKET --log-dir DIR.
+	ConsoleKeeper []string
+
 	Log *slog.Logger // default slog.Default()
 }
 
@@ -38,6 +42,9 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.CgroupParent, "vzcluster")
 	def(&c.CRIU, "criu")
 	def(&c.Bridge, "vzbr0")
+	if len(c.ConsoleKeeper) == 0 {
+		c.ConsoleKeeper = []string{"/proc/self/exe", "console-keeper", "--socket", c.ConsoleSocket(), "--log-dir", c.LogDir()}
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -52,3 +59,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, nil
 }
+
+// ConsoleSocket is where the console keeper listens.
+func (c Config) ConsoleSocket() string { return filepath.Join(c.RunDir, "console.sock") }
+
+// LogDir holds the console logs.
+func (c Config) LogDir() string { return filepath.Join(c.DataDir, "log") }

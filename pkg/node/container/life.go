@@ -76,6 +76,7 @@ func (r *Runtime) afterExit(ctid string) {
 func (r *Runtime) clean(ctid string) error {
 	return errors.Join(
 		r.destroyCgroups(ctid),
+		r.detachConsole(ctid),
 		network.Detach(network.HostName(ctid)),
 		r.unmountRoot(ctid),
 		r.removeDevices(ctid),

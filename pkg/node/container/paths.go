@@ -12,7 +12,7 @@ func (r *Runtime) retiredBase() string           { return filepath.Join(r.privat
 func (r *Runtime) confDir() string               { return filepath.Join(r.cfg.DataDir, "conf") }
 func (r *Runtime) confPath(ctid string) string   { return filepath.Join(r.confDir(), ctid+".json") }
 func (r *Runtime) consoleLog(ctid string) string {
-	return filepath.Join(r.cfg.DataDir, "log", ctid, "console.log")
+	return consoleLogIn(r.cfg.LogDir(), ctid)
 }
 
 // stageDir is the directory of one attempt to make a copy: stageRoot is its future root, stageRecord its record.

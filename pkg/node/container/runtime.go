@@ -21,12 +21,14 @@ type Runtime struct {
 
 	locks keyedLocks
 	watch *watcher
+	moves moves // what is open of migrations
 
 	mu       sync.Mutex
 	sessions map[string]int // running Exec calls by CTID
+	starts   map[string]startMark
 
-	criuOnce    sync.Once
-	criuVersion int
+	disk     diskMeter
+	keeperMu sync.Mutex // one keeper is started at a time
 }
 
 // New makes the directories that the runtime needs and returns it. It starts nothing: see [Runtime.Run].
@@ -41,14 +43,14 @@ func New(cfg Config) (*Runtime, error) {
 	if !seccomp.Enabled {
 		return nil, errors.New("this binary has no seccomp support: build it with -tags 'runc_nocriu seccomp'")
 	}
-	r := &Runtime{cfg: cfg, log: cfg.Log, sessions: map[string]int{}, watch: newWatcher()}
+	r := &Runtime{cfg: cfg, log: cfg.Log, sessions: map[string]int{}, starts: map[string]startMark{}, watch: newWatcher()}
 	// The parent is closed to others: files in it carry the set-uid bits and ids of containers.
 	for _, d := range []struct {
 		path string
 		mode os.FileMode
 	}{
 		{cfg.DataDir, 0o755}, {r.privateDir(), 0o711}, {r.stagingBase(), 0o700}, {r.retiredBase(), 0o700}, {r.confDir(), 0o700},
-		{r.mountPoint(""), 0o711}, {r.cfg.DataDir + "/log", 0o750},
+		{r.mountPoint(""), 0o711}, {cfg.LogDir(), 0o750},
 		{cfg.RunDir, 0o711}, {r.stateRoot(), 0o711}, {r.deviceBase(), 0o711}, {r.imageBase(), 0o711},
 	} {
 		if err := os.MkdirAll(d.path, d.mode); err != nil {

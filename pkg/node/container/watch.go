@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,6 +45,13 @@ func (w *watcher) add(ctid string, pid int) {
 	w.fds[ctid] = fd
 	w.mu.Unlock()
 	w.interrupt()
+}
+
+// watched lists who is watched.
+func (w *watcher) watched() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.fds))
 }
 
 func (w *watcher) interrupt() {
@@ -100,16 +110,24 @@ func hasEnded(pidfd int) bool {
 // has the truth, and a reader that falls far behind loses hints.
 func (r *Runtime) Exits() <-chan string { return r.watch.exits }
 
-// Run watches all inits until ctx ends, those included that an earlier agent started, and cleans up after the ones that exit.
+// Run watches all inits until ctx ends, those included that an earlier agent started, cleans up after the ones that exit, and sees to it that
+// the consoles are kept.
 func (r *Runtime) Run(ctx context.Context) error {
 	if r.watch.event < 0 {
 		return errors.New("watch containers: no eventfd")
 	}
-	stop := context.AfterFunc(ctx, r.watch.interrupt)
-	defer stop()
 	if err := r.watchRunning(); err != nil {
 		return err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.watchExits(ctx) })
+	g.Go(func() error { return r.keepConsoles(ctx) })
+	return g.Wait()
+}
+
+func (r *Runtime) watchExits(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, r.watch.interrupt)
+	defer stop()
 	for ctx.Err() == nil {
 		ended, err := r.watch.poll()
 		if err != nil {
