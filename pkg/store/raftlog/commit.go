@@ -34,7 +34,7 @@ func (l *Log) Commit(ctx context.Context, t store.Txn) (store.Rev, error) {
 	}
 	var got outcome
 	answer := make(chan outcome, 1)
-	err = await(ctx, commitTimeout, func() error {
+	err = l.calls.await(ctx, commitTimeout, func() error {
 		future := l.raft.Apply(data, enqueueTimeout)
 		if err := future.Error(); err != nil {
 			return err
@@ -54,6 +54,7 @@ func fate(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader),
 		errors.Is(err, raft.ErrLeadershipTransferInProgress),
+		errors.Is(err, errStopped),
 		errors.Is(err, raft.ErrEnqueueTimeout): // the leader hangs, and never took it
 		return fmt.Errorf("%w: %w", store.ErrNotLeader, err)
 	default:
@@ -82,7 +83,7 @@ func (l *Log) ReadIndex(ctx context.Context) (store.Rev, error) {
 	if l.pulse.suspect(time.Now()) {
 		confirm = func() error { return l.raft.Barrier(barrierTimeout).Error() }
 	}
-	if err := await(ctx, verifyTimeout, confirm); err != nil {
+	if err := l.calls.await(ctx, verifyTimeout, confirm); err != nil {
 		return 0, readError(ctx, err)
 	}
 	if l.raft.CurrentTerm() != now {
@@ -101,7 +102,7 @@ func readError(ctx context.Context, err error) error {
 
 // commitBarrier has everything before now applied here, and remembers that if the term is still the same afterwards.
 func (l *Log) commitBarrier(ctx context.Context, now uint64) error {
-	if err := await(ctx, barrierTimeout, func() error { return l.raft.Barrier(barrierTimeout).Error() }); err != nil {
+	if err := l.calls.await(ctx, barrierTimeout, func() error { return l.raft.Barrier(barrierTimeout).Error() }); err != nil {
 		return err
 	}
 	if l.raft.CurrentTerm() != now || l.raft.State() != raft.Leader {

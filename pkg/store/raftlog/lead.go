@@ -83,7 +83,7 @@ func (l *Log) reign(ctx context.Context, run func(context.Context, uint64) error
 				return false
 			}
 			log.Warn("giving the leadership up", "err", err)
-			if err := await(ctx, transferTimeout, func() error { return l.raft.LeadershipTransfer().Error() }); err != nil {
+			if err := l.calls.await(ctx, transferTimeout, func() error { return l.raft.LeadershipTransfer().Error() }); err != nil {
 				log.Warn("nobody took the leadership", "err", err)
 			}
 			return l.leads(own)

@@ -26,6 +26,7 @@ const (
 	changeTimeout   = 15 * time.Second // of the membership
 	transferTimeout = 5 * time.Second
 	handoverTimeout = 2 * time.Second // of the leadership when Run ends
+	drainTimeout    = 2 * time.Second // of the calls that are under way then
 	shutdownTimeout = 10 * time.Second
 	rpcTimeout      = 10 * time.Second // of raft's transport
 	maxPooledConns  = 3                // per peer
@@ -33,9 +34,6 @@ const (
 
 // errStopped: Run has returned.
 var errStopped = errors.New("raft: stopped")
-
-// errHung: raft did not answer in time.
-var errHung = errors.New("raft: no answer in time")
 
 // Log is one member. Its methods work while Run runs, and wait for it to begin or say ErrNotLeader.
 type Log struct {
@@ -54,6 +52,7 @@ type Log struct {
 	leadLock sync.Mutex    // held by Lead: raft's leader channel has one reader
 	barrier  atomic.Uint64 // the last term in which a barrier of ours was committed
 	pulse    pulse
+	calls    calls
 }
 
 // New returns a member that does nothing before Run. It fails when conf lacks something.
@@ -106,11 +105,13 @@ func (l *Log) Run(ctx context.Context) (err error) {
 	select {
 	case <-ctx.Done():
 		l.handOver()
+		// raft forgets to answer what is under way when it shuts down.
+		l.calls.drain(drainTimeout)
 	case err = <-l.fatal:
 	}
 	// The transport first: on a hung disk Shutdown never ends, but nobody shall take this member for alive.
 	closeErr := trans.Close()
-	if hung := await(context.Background(), shutdownTimeout, func() error { return r.Shutdown().Error() }); hung != nil {
+	if hung := new(calls).await(context.Background(), shutdownTimeout, func() error { return r.Shutdown().Error() }); hung != nil {
 		return errors.Join(err, fmt.Errorf("raft: shut down: %w", hung))
 	}
 	return errors.Join(err, closeErr, d.close())
@@ -172,7 +173,7 @@ func (l *Log) handOver() {
 	if l.raft.State() != raft.Leader || l.voters() < 2 {
 		return
 	}
-	if err := await(context.Background(), handoverTimeout, func() error { return l.raft.LeadershipTransfer().Error() }); err != nil {
+	if err := l.calls.await(context.Background(), handoverTimeout, func() error { return l.raft.LeadershipTransfer().Error() }); err != nil {
 		l.log.Warn("could not hand the leadership over", "err", err)
 	}
 }
@@ -206,22 +207,6 @@ func (l *Log) isUp() bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// await calls f, which may hang in raft for ever, and waits for it at most d and as long as ctx lasts. What f does later is lost.
-func await(ctx context.Context, d time.Duration, f func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		return errHung
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

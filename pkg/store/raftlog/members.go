@@ -89,7 +89,7 @@ func (l *Log) AddVoter(ctx context.Context, id, raftAddr string) error {
 			return fmt.Errorf("raft: the address %s belongs to the master %q", raftAddr, s.ID)
 		}
 	}
-	err := await(ctx, changeTimeout, func() error {
+	err := l.calls.await(ctx, changeTimeout, func() error {
 		return l.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(raftAddr), 0, enqueueTimeout).Error()
 	})
 	if err != nil {

@@ -26,6 +26,8 @@ type Cluster interface {
 	Members() int
 	// Open returns member i with what it had stored when it ran last. It does not run yet, and runs once.
 	Open(t *testing.T, i int) Member
+	// Ready waits, after all members were opened for the first time, until each of them counts.
+	Ready(ctx context.Context) error
 	// Addr is what Leader tells when member i leads.
 	Addr(i int) string
 	// Cut separates member i from the others, Heal ends that.
@@ -69,6 +71,9 @@ func newRig(t *testing.T, c Cluster) *rig {
 	})
 	for i := range r.nodes {
 		r.start(i)
+	}
+	if err := c.Ready(r.ctx()); err != nil {
+		t.Fatalf("the members do not come together: %v", err)
 	}
 	return r
 }
