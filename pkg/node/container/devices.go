@@ -35,7 +35,9 @@ func (r *Runtime) makeDevices(ctid string, idBase uint32) error {
 		return fmt.Errorf("make devices: %w", err)
 	}
 	if !mounted {
-		if err := unix.Mount("vzdev", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=711,size="+shmSize); err != nil {
+		// Without restricting flags: a user namespace may not drop them, and CRIU has to bind the mask with those that libcontainer gave
+		// it. The binds in spec.go restrict.
+		if err := unix.Mount("vzdev", dir, "tmpfs", 0, "mode=711,size="+shmSize); err != nil {
 			return fmt.Errorf("make devices: mount: %w", err)
 		}
 		if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {

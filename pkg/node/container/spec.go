@@ -1,8 +1,6 @@
 package container
 
 import (
-	"strconv"
-
 	"github.com/opencontainers/cgroups"
 	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -116,10 +114,11 @@ func (r *Runtime) mounts(ctid string) []*configs.Mount {
 		{Device: "sysfs", Source: "sysfs", Destination: "/sys", Flags: safe | unix.MS_RDONLY},
 		// The device is not called "bind", since libcontainer reopens init's stdio on the container's own /dev/null only then. CRIU
 		// cannot dump an init that holds the host's.
-		{Device: "none", Source: dev + "/dev", Destination: "/dev", Flags: unix.MS_BIND, PropagationFlags: []int{unix.MS_PRIVATE}},
+		{Device: "none", Source: dev + "/dev", Destination: "/dev", Flags: unix.MS_BIND | unix.MS_NOSUID | unix.MS_NOEXEC, PropagationFlags: []int{unix.MS_PRIVATE}},
 		{Device: "devpts", Source: "devpts", Destination: "/dev/pts", Flags: unix.MS_NOSUID | unix.MS_NOEXEC,
 			Data: "newinstance,ptmxmode=0666,mode=0620,gid=5"},
-		{Device: "none", Source: dev + "/shm", Destination: "/dev/shm", Flags: unix.MS_BIND, PropagationFlags: []int{unix.MS_PRIVATE}},
+		{Device: "none", Source: dev + "/shm", Destination: "/dev/shm", Flags: unix.MS_BIND | unix.MS_NOSUID | unix.MS_NODEV,
+			PropagationFlags: []int{unix.MS_PRIVATE}},
 	}
 }
 
@@ -134,12 +133,12 @@ type ExternalMount struct {
 func (r *Runtime) externalMounts(ctid string) []ExternalMount {
 	dev := r.deviceDir(ctid)
 	ext := []ExternalMount{{"vz-dev", "/dev", dev + "/dev"}, {"vz-shm", "/dev/shm", dev + "/shm"}}
-	for i, p := range maskedPaths() {
+	for _, p := range maskedPaths() {
 		src := dev + "/dev/null"
 		if isDir(p) {
 			src = dev + "/mask"
 		}
-		ext = append(ext, ExternalMount{"vz-mask-" + strconv.Itoa(i), p, src})
+		ext = append(ext, ExternalMount{"vz-mask-" + p, p, src})
 	}
 	return ext
 }

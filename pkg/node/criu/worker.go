@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -175,27 +174,41 @@ func (w *Worker) removePidFile() {
 	}
 }
 
+// AwaitStale waits until the worker that was started with this directory, by whatever process, has ended.
+func AwaitStale(ctx context.Context, dir string) error {
+	pid, begun, err := readPidFile(dir)
+	if err != nil || pid == 0 {
+		return err
+	}
+	return waitGone(ctx, pid, begun)
+}
+
+// readPidFile returns 0 if there is no, or no whole, pid file.
+func readPidFile(dir string) (pid int, begun uint64, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, pidFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read pid of criu: %w", err)
+	}
+	if n, err := fmt.Sscanf(string(b), "%d %d", &pid, &begun); n != 2 || err != nil || pid <= 1 {
+		return 0, 0, nil
+	}
+	return pid, begun, nil
+}
+
 // KillStale kills the worker that was started with this directory, by whatever process, and everything below it. It does
 // nothing if that worker has ended.
 func KillStale(ctx context.Context, dir string) error {
-	b, err := os.ReadFile(filepath.Join(dir, pidFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	pid, begun, err := readPidFile(dir)
+	if err != nil || pid == 0 {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("kill stale criu: %w", err)
-	}
-	f := strings.Fields(string(b))
-	if len(f) == 2 {
-		pid, err1 := strconv.Atoi(f[0])
-		begun, err2 := strconv.ParseUint(f[1], 10, 64)
-		if err1 == nil && err2 == nil && pid > 1 {
-			if now, err := startTime(pid); err == nil && now == begun {
-				killTree(pid)
-				if err := waitGone(ctx, pid, begun); err != nil {
-					return fmt.Errorf("kill stale criu %d: %w", pid, err)
-				}
-			}
+	if now, err := startTime(pid); err == nil && now == begun {
+		killTree(pid)
+		if err := waitGone(ctx, pid, begun); err != nil {
+			return fmt.Errorf("kill stale criu %d: %w", pid, err)
 		}
 	}
 	return os.Remove(filepath.Join(dir, pidFile))
