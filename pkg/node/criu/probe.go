@@ -8,6 +8,7 @@ import (
 
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 )
 
 // MinVersion is the oldest CRIU that dumps TCP sockets on kernels from 6.16 on, as major*10000 + minor*100 + sublevel.
@@ -22,21 +23,29 @@ type Info struct {
 	SlowStart bool
 }
 
-// Probe asks the program at path for its version. A missing, broken or too old one is an error.
-func Probe(ctx context.Context, path string) (Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
+// ask sends a request of which nothing comes but its answer to a CRIU of its own.
+func ask(ctx context.Context, path string, req *rpc.CriuReq) (*rpc.CriuResp, error) {
 	w, err := Start(Config{Path: path})
 	if err != nil {
-		return Info{}, err
+		return nil, err
 	}
 	defer w.Kill()
 	stop := context.AfterFunc(ctx, w.Kill)
 	defer stop()
-	t := rpc.CriuReqType_VERSION
-	resp, err := w.converse(ctx, &rpc.CriuReq{Type: &t}, nil)
+	resp, err := w.converse(ctx, req, nil)
 	if err != nil {
-		return Info{}, fmt.Errorf("probe %s: %w", path, errors.Join(ctx.Err(), err))
+		return nil, fmt.Errorf("probe %s: %w", path, errors.Join(ctx.Err(), err))
+	}
+	return resp, nil
+}
+
+// Probe asks the program at path for its version. A missing, broken or too old one is an error.
+func Probe(ctx context.Context, path string) (Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	resp, err := ask(ctx, path, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()})
+	if err != nil {
+		return Info{}, err
 	}
 	v := resp.GetVersion()
 	info := Info{
@@ -48,6 +57,11 @@ func Probe(ctx context.Context, path string) (Info, error) {
 	}
 	if info.Number < MinVersion {
 		return info, fmt.Errorf("probe %s: criu %s is too old, need %d.%d", path, info.Version, MinVersion/10000, MinVersion/100%100)
+	}
+	// Any question about features makes CRIU probe the kernel and keep what it finds: the first freeze need not wait for it.
+	features := &rpc.CriuFeatures{MemTrack: proto.Bool(true)}
+	if _, err := ask(ctx, path, &rpc.CriuReq{Type: rpc.CriuReqType_FEATURE_CHECK.Enum(), Features: features}); err != nil {
+		return info, err
 	}
 	var fs unix.Statfs_t
 	info.SlowStart = unix.Statfs("/run", &fs) != nil || fs.Type != unix.TMPFS_MAGIC
