@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 
@@ -43,23 +44,36 @@ func pipeStdio(p *libcontainer.Process, e node.ExecSpec) (_ stdio, err error) {
 			_ = w.Close()
 		}()
 	}
-	for _, o := range []struct {
-		to   io.Writer
-		from *io.Writer
-	}{{e.Stdout, &p.Stdout}, {e.Stderr, &p.Stderr}} {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return nil, err
-		}
-		s.theirs, s.outs = append(s.theirs, w), append(s.outs, r)
-		*o.from = w
-		to := o.to
-		if to == nil {
-			to = io.Discard
-		}
-		s.copies.Go(func() { _, _ = io.Copy(to, r) })
+	if p.Stdout, err = s.out(e.Stdout); err != nil {
+		return nil, err
+	}
+	if same(e.Stdout, e.Stderr) { // one pipe keeps their order, and the caller's writer from being used twice at a time
+		p.Stderr = p.Stdout
+		return s, nil
+	}
+	if p.Stderr, err = s.out(e.Stderr); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// out makes a pipe whose content goes to a writer, and returns the process's end.
+func (s *pipes) out(to io.Writer) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	s.theirs, s.outs = append(s.theirs, w), append(s.outs, r)
+	if to == nil {
+		to = io.Discard
+	}
+	s.copies.Go(func() { _, _ = io.Copy(to, r) })
+	return w, nil
+}
+
+// same compares writers; those that cannot be compared differ.
+func same(a, b io.Writer) bool {
+	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
 func (s *pipes) started() {

@@ -94,8 +94,8 @@ func (r *Runtime) askToHalt(ctx context.Context, c cluster.Container, pid int) e
 	return ctx.Err()
 }
 
-// halt asks in the way that this kind of init understands, and tells whether it asked: a process that does not handle the signal is not
-// waited for, since the kernel drops signals to pid 1 that it has no handler for.
+// halt asks in the way that this kind of init understands, and tells whether it asked. A program of an unknown kind that does not handle
+// SIGTERM is not waited for, since the kernel drops signals to pid 1 that it has no handler for.
 func (r *Runtime) halt(ctx context.Context, ctid string, pid int, timeout time.Duration) bool {
 	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	var sig unix.Signal
@@ -116,14 +116,20 @@ func (r *Runtime) halt(ctx context.Context, ctid string, pid int, timeout time.D
 	default:
 		sig = unix.SIGTERM
 	}
-	return catches(pid, sig) && unix.Kill(pid, sig) == nil
+	return (sig != unix.SIGTERM || catches(pid, sig)) && unix.Kill(pid, sig) == nil
 }
 
 // sigHaltSystemd is SIGRTMIN+3 as the C library counts.
 const sigHaltSystemd = unix.Signal(37)
 
-// catches tells whether a process has a handler for a signal, or waits for it with signalfd, for which it must have blocked it.
+// catches tells whether a process has a handler for a signal, or takes it without one (signalfd, sigwait).
 func catches(pid int, sig unix.Signal) bool {
+	// While it waits in sigwait the mask that it waits with is hidden.
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid)); err == nil {
+		if nr, _, _ := strings.Cut(string(b), " "); nr == strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT) {
+			return true
+		}
+	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return false
