@@ -194,6 +194,7 @@ func newHost(t *testing.T, name, criu string) *host {
 		h.killAgent()
 		_ = h.pause.Process.Kill()
 		_ = h.pause.Wait()
+		shell(t, "ip link del up-%s", name) // the namespace goes a little later than the process
 		_ = os.RemoveAll(dir)
 	})
 	up := "up-" + name
