@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -15,7 +16,7 @@ type Config struct {
 	DataDir      string // default /vz
 	RunDir       string // default /run/vzcluster; should be on a tmpfs: it must not survive a boot
 	CgroupParent string // default vzcluster; a path below the root of every hierarchy, without a leading slash
-	CRIU         string // the criu binary; default: criu from PATH
+	CRIU         string // the criu binary; default: the one of make deps (/opt/vz/criu), else criu from PATH
 
 	Bridge      string   // default vzbr0; must exist when a container with a network starts
 	Gateway     string   // default route of containers that name none; empty: none
@@ -31,6 +32,9 @@ type Config struct {
 	Log *slog.Logger // default slog.Default()
 }
 
+// privateCRIU is where make deps puts a CRIU that is newer than the host's.
+const privateCRIU = "/opt/vz/criu/bin/criu"
+
 func (c Config) withDefaults() (Config, error) {
 	def := func(s *string, v string) {
 		if *s == "" {
@@ -40,6 +44,9 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.DataDir, "/vz")
 	def(&c.RunDir, "/run/vzcluster")
 	def(&c.CgroupParent, "vzcluster")
+	if _, err := os.Stat(privateCRIU); err == nil {
+		def(&c.CRIU, privateCRIU)
+	}
 	def(&c.CRIU, "criu")
 	def(&c.Bridge, "vzbr0")
 	if len(c.ConsoleKeeper) == 0 {

@@ -133,6 +133,8 @@ func (r *Runtime) finishStart(ctx context.Context, c cluster.Container, lc *libc
 		if err := network.Attach(ctx, n, s.InitProcessPid); err != nil {
 			return err
 		}
+	} else if err := network.Loopback(s.InitProcessPid); err != nil {
+		return err
 	}
 	if err := lc.Exec(); err != nil {
 		return fmt.Errorf("run %q: %w", initArgs(c), err)

@@ -86,35 +86,64 @@ func MoveIn(ctx context.Context, c Config, pid int) error {
 	if err != nil {
 		return fmt.Errorf("network of %s: %w", c.Host, err)
 	}
-	ns, err := netns.GetFromPid(pid)
-	if err != nil {
-		return fmt.Errorf("network namespace of %d: %w", pid, err)
-	}
-	defer ns.Close()
 	peer, err := netlink.LinkByName(peerPrefix + c.Host)
 	if err != nil {
 		return fmt.Errorf("the container's end of %s: %w", c.Host, err)
 	}
-	// One message moves and renames: the name on the host would be refused in there if it were taken.
+	ns, h, err := enter(pid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	defer h.Close()
+	// It is renamed in there: on the host the name may be taken.
 	if err := netlink.LinkSetNsFd(peer, int(ns)); err != nil {
 		return fmt.Errorf("move into the container: %w", err)
 	}
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("netlink in the container: %w", err)
-	}
-	defer h.Close()
 	if err := configure(h, peerPrefix+c.Host, addrs, gw); err != nil {
 		return fmt.Errorf("network of %s: %w", c.Host, err)
 	}
 	return nil
 }
 
-func configure(h *netlink.Handle, name string, addrs []*netlink.Addr, gw net.IP) error {
-	if lo, err := h.LinkByName("lo"); err != nil {
+// Loopback sets lo up in the network namespace of pid: all that a container without a device has. [MoveIn] does it, too.
+func Loopback(pid int) error {
+	ns, h, err := enter(pid)
+	if err != nil {
 		return err
-	} else if err := h.LinkSetUp(lo); err != nil {
+	}
+	defer ns.Close()
+	defer h.Close()
+	return loopback(h)
+}
+
+// enter opens the network namespace of a process, and netlink in it.
+func enter(pid int) (netns.NsHandle, *netlink.Handle, error) {
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return ns, nil, fmt.Errorf("network namespace of %d: %w", pid, err)
+	}
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return ns, nil, errors.Join(fmt.Errorf("netlink in the namespace of %d: %w", pid, err), ns.Close())
+	}
+	return ns, h, nil
+}
+
+func loopback(h *netlink.Handle) error {
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := h.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("set lo up: %w", err)
+	}
+	return nil
+}
+
+func configure(h *netlink.Handle, name string, addrs []*netlink.Addr, gw net.IP) error {
+	if err := loopback(h); err != nil {
+		return err
 	}
 	eth, err := h.LinkByName(name)
 	if err != nil {
