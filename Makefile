@@ -1,6 +1,6 @@
 # One definition of how Go is called. runc_nocriu: the agent drives CRIU itself, so libcontainer's own wrapper stays out.
-# libcontainer's first steps in a new namespace are C: cgo is needed.
-export GOTAGS := runc_nocriu
+# seccomp: containers get a filter. libcontainer's first steps in a new namespace are C: cgo is needed.
+export GOTAGS := runc_nocriu,seccomp
 export CGO_ENABLED := 1
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 MODULE := github.com/vzcluster/vzcluster
