@@ -79,6 +79,16 @@ func (b *backend) Ready(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	// A member that has not heard yet of another one refuses to vote for it.
+	for _, m := range b.open {
+		for len(m.Servers()) < len(b.open) {
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
 	return nil
 }
 
