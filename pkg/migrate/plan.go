@@ -200,7 +200,7 @@ func nextDone(m cluster.Migration, source Seen, now time.Time, t Timeouts) (*Cha
 		return &Change{Close: true}, time.Time{}
 	}
 	if now.Before(m.Deadline) {
-		return nil, earlier(m.Deadline, m.Changed.Add(Quiet), now)
+		return nil, lookAgain(m, now)
 	}
 	reason := fmt.Sprintf("done, but source %s has not destroyed its dead copy", m.Source)
 	if m.From.Error != "" {
@@ -219,7 +219,7 @@ func nextAborting(m cluster.Migration, source, target Seen, now time.Time, t Tim
 		return &Change{To: cluster.PhaseFailed, Close: true}, time.Time{}
 	}
 	if now.Before(m.Deadline) {
-		return nil, earlier(m.Deadline, m.Changed.Add(Quiet), now)
+		return nil, lookAgain(m, now)
 	}
 	// The reason why it was aborted must stay readable; the deadline only repeats the alarm.
 	return &Change{Deadline: now.Add(t.Finish), Alarm: true}, time.Time{}
@@ -277,12 +277,16 @@ func targetAt(m cluster.Migration, s cluster.TargetStep) bool {
 	return !probe.ForwardTarget(s)
 }
 
-// earlier returns the earlier of two times that is still to come.
-func earlier(a, b, now time.Time) time.Time {
-	if b.After(now) && b.Before(a) {
-		return b
+// lookAgain is when a side may have been quiet for long enough: plain heartbeats wake nobody.
+func lookAgain(m cluster.Migration, now time.Time) time.Time {
+	again := m.Changed.Add(Quiet)
+	if soon := now.Add(time.Second); again.Before(soon) {
+		again = soon
 	}
-	return a
+	if m.Deadline.Before(again) {
+		return m.Deadline
+	}
+	return again
 }
 
 func orNone[S ~string](s S) string {
