@@ -90,9 +90,10 @@ func (r *Runtime) restoreHooks(a migrate.Attempt, t *targetMove) criu.Hooks {
 		criu.SetupNamespaces: func(ctx context.Context, pid int) error {
 			n, ok := r.attachment(a.Container)
 			if !ok {
-				return nil
+				return network.Loopback(pid)
 			}
-			return network.MoveIn(ctx, n, pid)
+			n.Unplugged = true
+			return network.Attach(ctx, n, pid)
 		},
 		criu.PostRestore: func(ctx context.Context, pid int) error {
 			t.pid = pid

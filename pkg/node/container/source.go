@@ -281,8 +281,10 @@ func (r *Runtime) Thaw(ctx context.Context, a migrate.Attempt) error {
 	// Whatever still has a hold on the tasks goes first; then the way for frames is open before anybody can send.
 	errs := []error{r.endWork(ctx, a.ID, roleSource)}
 	if _, st, _, err := r.running(ctid); err == nil && st == libcontainer.Stopped {
+		// It was killed meanwhile, or died of a killed dump: an ordinary end of a container, which the agent sees by itself.
+		r.log.Warn("nothing is left to thaw", "ctid", ctid, "migration", a.ID)
 		r.moves.endSource(a)
-		return fmt.Errorf("thaw %s: %w", ctid, ErrNotRunning)
+		return errors.Join(errs...)
 	}
 	errs = append(errs, r.endRepair(a))
 	n, networked := r.attachment(a.Container)

@@ -23,6 +23,7 @@ func (r *Runtime) Sweep(ctx context.Context, keep map[string]bool) error {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	errs := []error{
+		r.sweepWork(ctx, keep),
 		removeEntries(r.imageBase(), func(name string) bool { return keep[name] }),
 		removeEntries(r.retiredBase(), func(string) bool { return false }),
 		r.sweepRecords(busy),

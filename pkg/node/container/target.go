@@ -15,7 +15,6 @@ import (
 
 	"github.com/vzcluster/vzcluster/pkg/migrate"
 	"github.com/vzcluster/vzcluster/pkg/node/criu"
-	"github.com/vzcluster/vzcluster/pkg/node/network"
 )
 
 // targetMove is a restore that waits for its request, or for the verdict. It dies with the agent: CRIU then kills what it restored.
@@ -165,12 +164,6 @@ func (r *Runtime) makeReady(ctx context.Context, a migrate.Attempt, root string)
 	}
 	if err := r.attachConsole(ctx, ctid); err != nil {
 		return nil, err
-	}
-	if n, ok := r.attachment(a.Container); ok {
-		n.Unplugged = true
-		if err := network.Create(ctx, n); err != nil {
-			return nil, err
-		}
 	}
 	t.worker, err = r.worker(ctx, a.ID, roleTarget, cgroupDirs(t.manager))
 	return t, err

@@ -6,7 +6,7 @@
 //	source: NewHolder; Redirect -> (freeze the tasks) -> ClosePort -> Loosen ... then one of
 //	        back:    OpenPort -> PutBack -> Close       (frames go to the container)
 //	        forward: Forget -> PutBack -> Close         (frames go out by the uplink, after the target's announcement)
-//	target: Create unplugged; MoveIn (while its tasks do not run) -> Plug (just before they do) -> Announce
+//	target: Attach unplugged (while its tasks do not run) -> Plug (just before they do) -> Announce
 //
 // Frames for the container are redirected before it is frozen, so that its kernel acknowledges nothing that no process will see; its
 // port is closed after it, so that what it had sent still leaves. A target's device is in no bridge until the verdict: nothing can

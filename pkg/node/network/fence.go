@@ -49,7 +49,7 @@ func openPort(c Config, index int) error {
 	return nil
 }
 
-// Plug puts a device that was created unplugged into its bridge, with its port open.
+// Plug puts a device that was attached unplugged into its bridge, with its port open.
 func Plug(c Config) error {
 	host, err := netlink.LinkByName(c.Host)
 	if err != nil {

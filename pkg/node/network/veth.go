@@ -18,41 +18,47 @@ type Config struct {
 	MAC       string   // of the container's end; empty: the kernel chooses
 	Addresses []string // CIDR, of the container's end
 	Gateway   string   // default route of its family; empty: none
-	Unplugged bool     // Create leaves the host's end out of the bridge; see Plug
+	Unplugged bool     // Attach leaves the host's end out of the bridge; see Plug
 }
 
-const (
-	guestName = "eth0"
-	// peerPrefix starts the name of the container's end while it waits on the host.
-	peerPrefix = "vp-"
-)
+const guestName = "eth0"
 
 // HostName is the name of the host's end of a container's device.
 func HostName(ctid string) string { return "vz" + ctid }
 
-// Attach makes the device and puts the container's end into the network namespace of pid, configured and up. A device of the same name is
+// Attach makes the device, with the container's end in the network namespace of pid, configured and up. A device of the same name is
 // replaced: it belonged to a former life of the container.
+//
+// The container's end is made where it belongs, not moved there: a move makes the kernel wait for grace periods, some 20 ms during which a
+// restored container would stand still.
 func Attach(ctx context.Context, c Config, pid int) error {
-	if err := Create(ctx, c); err != nil {
-		return err
-	}
-	if err := MoveIn(ctx, c, pid); err != nil {
-		return errors.Join(err, Detach(c.Host))
-	}
-	return nil
-}
-
-// Create makes the device with both ends on the host: the host's end in the bridge and up, the other one waiting for [MoveIn].
-func Create(ctx context.Context, c Config) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if _, _, err := c.parse(); err != nil {
+	addrs, gw, err := c.parse()
+	if err != nil {
 		return fmt.Errorf("network of %s: %w", c.Host, err)
 	}
 	if err := Detach(c.Host); err != nil {
 		return err
 	}
+	ns, h, err := enter(pid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	defer h.Close()
+	if err := create(c, ns); err != nil {
+		return err
+	}
+	if err := configure(h, addrs, gw); err != nil {
+		return errors.Join(fmt.Errorf("network of %s: %w", c.Host, err), Detach(c.Host))
+	}
+	return nil
+}
+
+// create makes the pair, with the host's end up, and in the bridge unless c says otherwise.
+func create(c Config, ns netns.NsHandle) error {
 	br, err := netlink.LinkByName(c.Bridge)
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", c.Bridge, err)
@@ -62,7 +68,7 @@ func Create(ctx context.Context, c Config) error {
 	if !c.Unplugged {
 		attrs.MasterIndex = br.Attrs().Index
 	}
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: peerPrefix + c.Host, PeerMTU: uint32(br.Attrs().MTU)}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: guestName, PeerMTU: uint32(br.Attrs().MTU), PeerNamespace: netlink.NsFd(ns)}
 	if c.MAC != "" {
 		if veth.PeerHardwareAddr, err = net.ParseMAC(c.MAC); err != nil {
 			return fmt.Errorf("network of %s: %w", c.Host, err)
@@ -77,36 +83,7 @@ func Create(ctx context.Context, c Config) error {
 	return nil
 }
 
-// MoveIn puts the container's end of a device that [Create] made into the network namespace of pid and configures it there.
-func MoveIn(ctx context.Context, c Config, pid int) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	addrs, gw, err := c.parse()
-	if err != nil {
-		return fmt.Errorf("network of %s: %w", c.Host, err)
-	}
-	peer, err := netlink.LinkByName(peerPrefix + c.Host)
-	if err != nil {
-		return fmt.Errorf("the container's end of %s: %w", c.Host, err)
-	}
-	ns, h, err := enter(pid)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	defer h.Close()
-	// It is renamed in there: on the host the name may be taken.
-	if err := netlink.LinkSetNsFd(peer, int(ns)); err != nil {
-		return fmt.Errorf("move into the container: %w", err)
-	}
-	if err := configure(h, peerPrefix+c.Host, addrs, gw); err != nil {
-		return fmt.Errorf("network of %s: %w", c.Host, err)
-	}
-	return nil
-}
-
-// Loopback sets lo up in the network namespace of pid: all that a container without a device has. [MoveIn] does it, too.
+// Loopback sets lo up in the network namespace of pid: all that a container without a device has. [Attach] does it, too.
 func Loopback(pid int) error {
 	ns, h, err := enter(pid)
 	if err != nil {
@@ -141,16 +118,13 @@ func loopback(h *netlink.Handle) error {
 	return nil
 }
 
-func configure(h *netlink.Handle, name string, addrs []*netlink.Addr, gw net.IP) error {
+func configure(h *netlink.Handle, addrs []*netlink.Addr, gw net.IP) error {
 	if err := loopback(h); err != nil {
 		return err
 	}
-	eth, err := h.LinkByName(name)
+	eth, err := h.LinkByName(guestName)
 	if err != nil {
 		return err
-	}
-	if err := h.LinkSetName(eth, guestName); err != nil {
-		return fmt.Errorf("rename to %s: %w", guestName, err)
 	}
 	for _, a := range addrs {
 		// No duplicate detection: the cluster gives an address out once, and it must be usable at once after a migration.

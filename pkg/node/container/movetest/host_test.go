@@ -309,3 +309,19 @@ func (h *host) cgroupProcs(ctid string) int {
 	}
 	return n
 }
+
+// freezerState is the state of the container's freezer, of cgroup v1 or v2, in the words of v1.
+func (h *host) freezerState(ctid string) string {
+	h.t.Helper()
+	if b, err := os.ReadFile(filepath.Join("/sys/fs/cgroup/freezer", cgroupParent, h.name, ctid, "freezer.state")); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	b, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", cgroupParent, h.name, ctid, "cgroup.events"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if strings.Contains(string(b), "frozen 1") {
+		return "FROZEN"
+	}
+	return "THAWED"
+}
