@@ -11,7 +11,6 @@ import (
 	_ "github.com/opencontainers/cgroups/devices" // lets the managers write device rules
 	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runc/libcontainer/configs"
-	"golang.org/x/sys/unix"
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
 )
@@ -73,20 +72,13 @@ func cgroupRoots() []string {
 	return roots
 }
 
-// RemoveCgroupParent removes the cgroups that a runtime with this parent made, in all hierarchies. They must be empty: it is called when the
-// host's last container is gone, by whoever takes the whole host down.
+// RemoveCgroupParent removes the cgroup, in all hierarchies, that a runtime with this parent made for its containers. It must be empty: this
+// is called when the host's last container is gone, by whoever takes the whole host down. What is above it may be others' and stays.
 func RemoveCgroupParent(parent string) error {
 	var errs []error
 	for _, root := range cgroupRoots() {
-		for p := filepath.Clean("/" + parent); p != "/"; p = filepath.Dir(p) {
-			err := os.Remove(filepath.Join(root, p))
-			if errors.Is(err, unix.EBUSY) && p != filepath.Clean("/"+parent) {
-				break // a parent of the parent that others use
-			}
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				errs = append(errs, err)
-				break
-			}
+		if err := os.Remove(filepath.Join(root, filepath.Clean("/"+parent))); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -78,9 +78,10 @@ func (r *Runtime) attachConsole(ctx context.Context, ctid string) error {
 		if err == nil {
 			return nil
 		}
-		if try == 2 {
+		if try == 20 || ctx.Err() != nil {
 			return fmt.Errorf("attach console: %w", err)
 		}
+		wait(ctx, 10*time.Millisecond)
 	}
 }
 
@@ -200,8 +201,8 @@ func (r *Runtime) keepUntilGone(ctx context.Context, ids []string) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it ended meanwhile
 		}
-		if err != nil {
-			return err
+		if err != nil { // the others' are kept all the same
+			r.log.Warn("a console is not kept", "ctid", id, "err", err)
 		}
 	}
 	_, err = c.Read(make([]byte, 1)) // the keeper says nothing unasked: this returns when it is gone

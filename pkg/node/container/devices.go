@@ -46,7 +46,10 @@ func (r *Runtime) makeDevices(ctid string, idBase uint32) error {
 	}
 	root := int(idBase)
 	mk := func(err error, path string, mode uint32, uid, gid int) error {
-		if err != nil && !errors.Is(err, os.ErrExist) {
+		if errors.Is(err, os.ErrExist) {
+			return nil // left as it is: by now the container may have put a link to anywhere in its place
+		}
+		if err != nil {
 			return fmt.Errorf("make device %s: %w", path, err)
 		}
 		if err := os.Lchown(path, uid, gid); err != nil {
@@ -76,10 +79,11 @@ func (r *Runtime) makeDevices(ctid string, idBase uint32) error {
 	}
 	for _, l := range deviceLinks {
 		p := filepath.Join(dir, "dev", l[1])
-		if err := os.Symlink(l[0], p); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("make device %s: %w", p, err)
+		err := os.Symlink(l[0], p)
+		if err == nil {
+			err = os.Lchown(p, root, root)
 		}
-		if err := os.Lchown(p, root, root); err != nil {
+		if err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("make device %s: %w", p, err)
 		}
 	}

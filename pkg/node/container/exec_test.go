@@ -99,6 +99,28 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// slowWriter takes longer for what it gets than output is waited for.
+type slowWriter struct{ n int }
+
+func (s *slowWriter) Write(p []byte) (int, error) {
+	wait(context.Background(), 30*time.Millisecond)
+	s.n += len(p)
+	return len(p), nil
+}
+
+// Output is delivered in full, however slowly the caller takes it.
+func TestExecSlowReader(t *testing.T) {
+	h := newHost(t)
+	h.started(h.container("101"))
+	for _, tty := range []bool{false, true} {
+		var w slowWriter
+		if code, err := h.r.Exec(t.Context(), "101", node.ExecSpec{Argv: []string{"head", "-c", "600000", "/dev/zero"}, Stdout: &w, TTY: tty}); code != 0 ||
+			err != nil || w.n != 600000 {
+			t.Errorf("tty %t: %d bytes, code %d, %v", tty, w.n, code, err)
+		}
+	}
+}
+
 func TestExecSignalAndCancel(t *testing.T) {
 	h := newHost(t)
 	h.started(h.container("101"))

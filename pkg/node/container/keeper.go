@@ -34,6 +34,7 @@ type keeper struct {
 	idle   func() // called when the last console is gone
 
 	mu       sync.Mutex
+	leaving  bool
 	consoles map[string]*keptConsole
 }
 
@@ -151,8 +152,7 @@ func (k *keeper) handle(msg string, oob []byte) (left bool, err error) {
 	case op == opAttach && len(files) == 1:
 		f := files[0]
 		files = nil
-		k.attach(ctid, f)
-		return false, nil
+		return false, k.attach(ctid, f)
 	case op == opDetach:
 		k.detach(ctid)
 		return true, nil
@@ -180,10 +180,14 @@ func received(oob []byte) ([]*os.File, error) {
 	return files, nil
 }
 
-func (k *keeper) attach(ctid string, fifo *os.File) {
+func (k *keeper) attach(ctid string, fifo *os.File) error {
 	k.detach(ctid) // an older hold of the same FIFO, or one of a former life
 	c := &keptConsole{fifo, make(chan struct{})}
 	k.mu.Lock()
+	if k.leaving {
+		k.mu.Unlock()
+		return errors.Join(errors.New("I am about to leave"), fifo.Close())
+	}
 	k.consoles[ctid] = c
 	k.mu.Unlock()
 	go func() {
@@ -197,6 +201,7 @@ func (k *keeper) attach(ctid string, fifo *os.File) {
 			_ = appendLog(consoleLogIn(k.logDir, ctid), buf[:n])
 		}
 	}()
+	return nil
 }
 
 // detach writes down what is still in the FIFO and closes it.
@@ -232,6 +237,7 @@ func (k *keeper) leaveIfIdle() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.consoles) == 0 {
+		k.leaving = true // what is handed over from now on would be lost
 		k.idle()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -19,8 +20,48 @@ import (
 type pipes struct {
 	theirs []*os.File // closed when the process has them
 	in     *os.File
+	delivery
+}
+
+// delivery carries a process's output to the caller.
+type delivery struct {
 	outs   []*os.File
+	ended  atomic.Bool
 	copies sync.WaitGroup
+}
+
+// deliver copies until the end of file. Once the process has ended it also stops when nothing came for a while: a daemon that the process
+// left may hold the other end for ever. What is there is delivered, however slowly the caller takes it.
+func (d *delivery) deliver(to io.Writer, from *os.File) {
+	buf := make([]byte, 1<<15)
+	for {
+		began, ended := time.Now(), d.ended.Load()
+		if ended {
+			_ = from.SetReadDeadline(began.Add(outputGrace))
+		}
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				to = io.Discard // the process must not block on a caller that is gone
+			}
+		}
+		// end's wake-up is an expired deadline as well.
+		if err != nil && !(errors.Is(err, os.ErrDeadlineExceeded) && (!ended || time.Since(began) < outputGrace)) {
+			return
+		}
+	}
+}
+
+// end is called when the process has ended; it returns when its output is delivered.
+func (d *delivery) end() {
+	d.ended.Store(true)
+	for _, f := range d.outs {
+		_ = f.SetReadDeadline(time.Now()) // wakes a reader that waits; it looks once more
+	}
+	d.copies.Wait()
+	for _, f := range d.outs {
+		_ = f.Close()
+	}
 }
 
 func pipeStdio(p *libcontainer.Process, e node.ExecSpec) (_ stdio, err error) {
@@ -67,7 +108,7 @@ func (s *pipes) out(to io.Writer) (*os.File, error) {
 	if to == nil {
 		to = io.Discard
 	}
-	s.copies.Go(func() { _, _ = io.Copy(to, r) })
+	s.copies.Go(func() { s.deliver(to, r) })
 	return w, nil
 }
 
@@ -88,13 +129,7 @@ func (s *pipes) finish() {
 	if s.in != nil {
 		_ = s.in.Close()
 	}
-	for _, f := range s.outs {
-		_ = f.SetReadDeadline(time.Now().Add(outputGrace))
-	}
-	s.copies.Wait()
-	for _, f := range s.outs {
-		_ = f.Close()
-	}
+	s.end()
 }
 
 // terminal is the master's end of a pseudo terminal that the process opened in the container's devpts and sent here.
@@ -103,7 +138,7 @@ type terminal struct {
 	e            node.ExecSpec
 	mu           sync.Mutex
 	master       *os.File
-	copies       sync.WaitGroup
+	delivery
 }
 
 func ttyStdio(p *libcontainer.Process, e node.ExecSpec) (stdio, error) {
@@ -142,7 +177,8 @@ func (t *terminal) started() {
 	if out == nil {
 		out = io.Discard
 	}
-	t.copies.Go(func() { _, _ = io.Copy(out, master) }) // ends with EIO when the last process has closed the terminal
+	t.outs = append(t.outs, master)
+	t.copies.Go(func() { t.deliver(out, master) }) // ends with EIO when the last process has closed the terminal
 }
 
 func receiveMaster(sock *os.File) (*os.File, error) {
@@ -197,13 +233,4 @@ func (t *terminal) resize(rows, cols uint16) error {
 	return err
 }
 
-func (t *terminal) finish() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.master == nil {
-		return
-	}
-	_ = t.master.SetReadDeadline(time.Now().Add(outputGrace))
-	t.copies.Wait()
-	_ = t.master.Close()
-}
+func (t *terminal) finish() { t.end() }
