@@ -186,7 +186,7 @@ func (k *keeper) attach(ctid string, fifo *os.File) error {
 	k.mu.Lock()
 	if k.leaving {
 		k.mu.Unlock()
-		return errors.Join(errors.New("I am about to leave"), fifo.Close())
+		return errors.Join(errors.New("about to leave"), fifo.Close())
 	}
 	k.consoles[ctid] = c
 	k.mu.Unlock()

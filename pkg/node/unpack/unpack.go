@@ -126,7 +126,7 @@ func cleanName(name string) (string, error) {
 	}
 	for _, part := range strings.Split(name, "/") {
 		if part == ".." {
-			return "", errors.New("name with ..")
+			return "", errors.New("name with .. in it")
 		}
 	}
 	return path.Clean(name), nil
