@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,13 +30,19 @@ func (c Config) clusterDaemons(h Host) []Daemon {
 }
 
 func (c Config) masterArgv(h Host) []string {
-	return []string{
+	argv := []string{
 		filepath.Join(c.BinDir, "vzmaster"),
 		"--id", h.Name,
 		"--data-dir", "/vz/master",
 		"--listen", addr(h.IP, MasterAPIPort),
 		"--raft-listen", addr(h.IP, MasterRaftPort),
 	}
+	// The same command line for every start: who has data goes on.
+	if h.Index == 1 {
+		return append(argv, "--bootstrap")
+	}
+	others := slices.DeleteFunc(c.masterAddrs(), func(a string) bool { return a == addr(h.IP, MasterAPIPort) })
+	return append(argv, "--join", strings.Join(others, ","))
 }
 
 func (c Config) nodeArgv(h Host) []string {

@@ -74,6 +74,9 @@ func (c *Cmd) Run() error {
 	return c.Wait()
 }
 
+// Signal sends a signal to a command that was started.
+func (c *Cmd) Signal(sig os.Signal) error { return c.Process.Signal(sig) }
+
 // Output is exec.Cmd.Output inside the host, with what the command said on standard error in the error.
 func (c *Cmd) Output() ([]byte, error) {
 	var out, errOut bytes.Buffer

@@ -124,7 +124,7 @@ func TestProbe(t *testing.T) {
 		{name: "stalled", fault: stall(80 * time.Millisecond), longest: 80 * time.Millisecond},
 		{name: "lost", fault: func(s *server) error { s.counter -= 3; return nil }, lost: 3, err: "3 increments lost"},
 		{name: "repeated", fault: func(s *server) error { s.counter++; return nil }, repeated: 1, err: "1 repeated"},
-		{name: "closed", fault: func(*server) error { return errors.New("dies") }, err: "EOF"},
+		{name: "closed", fault: func(*server) error { return errors.New("dies") }, err: "redis: "},
 		{name: "silent", fault: stall(time.Hour), err: "timeout"},
 	} {
 		for _, window := range []int{1, 16} {
