@@ -217,15 +217,23 @@ func TestUpdateLimits(t *testing.T) {
 
 // A read of a whole kind must be refused when anything of that kind was made, changed, or deleted meanwhile, and only then.
 func TestRangeReadConflicts(t *testing.T) {
+	all := func(tx *store.Tx) {
+		for range tx.Containers().All() {
+		}
+	}
+	name := func(tx *store.Tx) { tx.ContainerByName("web") }
 	tests := []struct {
 		name      string
+		read      func(tx *store.Tx)
 		meanwhile func(tx *store.Tx)
 		again     bool
 	}{
-		{"created", func(tx *store.Tx) { tx.Containers().Put(cluster.Container{CTID: "300"}) }, true},
-		{"changed", func(tx *store.Tx) { tx.Containers().Put(cluster.Container{CTID: "101", Node: "n2"}) }, true},
-		{"deleted", func(tx *store.Tx) { tx.Containers().Delete("101") }, true},
-		{"another kind", func(tx *store.Tx) { tx.Nodes().Put(cluster.Node{Name: "n1"}) }, false},
+		{"created", all, func(tx *store.Tx) { tx.Containers().Put(cluster.Container{CTID: "300"}) }, true},
+		{"changed", all, func(tx *store.Tx) { tx.Containers().Put(cluster.Container{CTID: "101", Node: "n2"}) }, true},
+		{"deleted", all, func(tx *store.Tx) { tx.Containers().Delete("101") }, true},
+		{"another kind", all, func(tx *store.Tx) { tx.Nodes().Put(cluster.Node{Name: "n1"}) }, false},
+		{"a free name taken", name, func(tx *store.Tx) { tx.Containers().Put(cluster.Container{CTID: "300", Name: "web"}) }, true},
+		{"a name beside another kind", name, func(tx *store.Tx) { tx.Nodes().Put(cluster.Node{Name: "web"}) }, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -238,8 +246,7 @@ func TestRangeReadConflicts(t *testing.T) {
 				update(func(tx *store.Tx) { tx.Containers().Put(cluster.Container{CTID: "101", Node: "n1"}) })
 				runs := 0
 				update(func(tx *store.Tx) {
-					for range tx.Containers().All() {
-					}
+					test.read(tx)
 					if runs++; runs == 1 {
 						update(test.meanwhile)
 					}
