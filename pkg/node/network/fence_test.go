@@ -35,12 +35,31 @@ func bridged(t *testing.T) (c Config, pid int) {
 	if err := netlink.LinkAdd(br); err != nil {
 		t.Fatal(err)
 	}
+	// A port that is always up: a bridge without one has no carrier, and takes a while to notice that it gets one.
+	up := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0", MasterIndex: mustIndex(t, "br0")}, PeerName: "up1"}
+	if err := netlink.LinkAdd(up); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"up0", "up1"} {
+		if err := netlink.LinkSetUp(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	addr, _ := netlink.ParseAddr("10.79.0.1/24")
 	if err := netlink.AddrAdd(br, addr); err != nil {
 		t.Fatal(err)
 	}
 	if err := netlink.LinkSetUp(br); err != nil {
 		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		l, err := netlink.LinkByName("br0")
+		if err == nil && l.Attrs().OperState == netlink.OperUp {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the bridge does not come up")
+		}
 	}
 	cmd := exec.Command("sleep", "60")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
@@ -49,6 +68,15 @@ func bridged(t *testing.T) (c Config, pid int) {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	return Config{Bridge: "br0", Host: "vz101", MAC: testMAC.String(), Addresses: []string{"10.79.0.5/24"}, Gateway: "10.79.0.1"}, cmd.Process.Pid
+}
+
+func mustIndex(t *testing.T, name string) int {
+	t.Helper()
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Attrs().Index
 }
 
 // sniffer returns what comes in at the container's end.
@@ -93,8 +121,8 @@ func seen(fd int, payload []byte, want int) (n int) {
 	return n
 }
 
-// send sends a frame from the bridge to the container.
-func send(t *testing.T, payload []byte) {
+// send sends frames from the bridge to the container.
+func send(t *testing.T, payload []byte, times int) {
 	t.Helper()
 	br, err := net.InterfaceByName("br0")
 	if err != nil {
@@ -106,8 +134,10 @@ func send(t *testing.T, payload []byte) {
 	}
 	defer unix.Close(fd)
 	f := append(ether(testMAC, otherMAC, 0x88b5), payload...) // a type for local experiments
-	if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: br.Index}); err != nil {
-		t.Fatal(err)
+	for range times {
+		if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: br.Index}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -130,7 +160,7 @@ func TestFenceHoldsAndGivesBack(t *testing.T) {
 	in := sniffer(t, pid)
 	must(t, OpenPort(c))
 	payload := []byte("a frame of the container's, long enough not to be padded by anybody")
-	send(t, payload)
+	send(t, payload, 1)
 	if seen(in, payload, 1) != 1 {
 		t.Fatal("an open port lets nothing in")
 	}
@@ -140,9 +170,7 @@ func TestFenceHoldsAndGivesBack(t *testing.T) {
 	must(t, ClosePort(c))
 	must(t, h.Loosen())
 	const frames = 300
-	for range frames {
-		send(t, payload)
-	}
+	send(t, payload, frames)
 	for deadline := time.Now().Add(5 * time.Second); h.count() < frames; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d frames are held", h.count(), frames)
@@ -164,7 +192,7 @@ func TestFenceHoldsAndGivesBack(t *testing.T) {
 	if _, err := netlink.LinkByName(holderName(c)); err == nil {
 		t.Error("the tap device is left")
 	}
-	send(t, payload)
+	send(t, payload, 1)
 	if seen(in, payload, 1) != 1 {
 		t.Error("nothing gets in after the fence")
 	}
@@ -197,7 +225,7 @@ func TestPortOpensWithoutItsHolder(t *testing.T) {
 	must(t, OpenPort(c))
 	must(t, OpenPort(c))
 	payload := []byte("a frame of the container's, long enough not to be padded by anybody")
-	send(t, payload)
+	send(t, payload, 1)
 	if seen(in, payload, 1) != 1 {
 		t.Error("nothing gets in")
 	}
@@ -209,12 +237,12 @@ func TestUnpluggedIsApart(t *testing.T) {
 	must(t, Attach(context.Background(), c, pid))
 	in := sniffer(t, pid)
 	payload := []byte("a frame of the container's, long enough not to be padded by anybody")
-	send(t, payload)
+	send(t, payload, 1)
 	must(t, Plug(c))
 	if n := seenNow(in, payload); n != 0 {
 		t.Errorf("%d frames got into an unplugged device", n)
 	}
-	send(t, payload)
+	send(t, payload, 1)
 	if seen(in, payload, 1) != 1 {
 		t.Error("nothing gets into a plugged one")
 	}
