@@ -7,12 +7,13 @@
 #   on either       classic.sh destroy NAME                                whatever is left of it here
 #
 # TARGET is an address of that host; the words after it are any command that joins its own stdin and stdout to those of a
-# `classic.sh receive` there. migrate prints "stage NAME START END" (seconds of the epoch, both hosts' clocks), "bytes WHAT N" and at the end "moved".
+# `classic.sh receive` there. migrate prints "stage NAME START END" (seconds of the epoch, by the source's clock), "bytes WHAT
+# N", "criu dump|restore SECONDS" (CRIU's own part), and at the end "moved NAME".
 #
 # Done as a skilled admin does it, and in its favour where there is a choice: images on tmpfs at both ends; the rootfs is
 # synced before, and again after the checkpoint, beside the images; rsync goes to a daemon (no ssh, so no encryption); the
-# target's network is ready before the checkpoint; the shell on the target is open before, so that no log-in is waited for;
-# CRIU's log level cannot be lowered with runc. The container has no user namespace and its redis runs as root.
+# target's network is ready before the checkpoint; the shell on the target is open before, so that no log-in is waited for.
+# The container has no user namespace and its redis runs as root. If the restore fails, the images stay on both hosts.
 set -euo pipefail
 
 BASE=${CLASSIC_BASE:-/vz/classic}         # rootfs and bundle of each container
@@ -122,7 +123,7 @@ migrate() {
 	# A restored socket speaks at once and repeats what was lost only after a second: so it need not ask for the client's MAC
 	# and (see receive) its link is in the bridge before it.
 	neighbours=$(ip -n "$netns" -4 neigh show dev eth0 | awk '$2 == "lladdr" { print "neighbour", $1, $3 }')
-	printf '%s\n' "$neighbours" >&"${SHELL_ON_TARGET[1]}"
+	[[ -z $neighbours ]] || printf '%s\n' "$neighbours" >&"${SHELL_ON_TARGET[1]}"
 
 	t0=$EPOCHREALTIME t1=$t0
 	runc checkpoint --tcp-established --file-locks --image-path "$images" --work-path "$bundle" "$name" >&2 ||
@@ -152,7 +153,8 @@ migrate() {
 
 # copy WHAT FROM TO: what a skilled admin gives rsync to keep everything that a root file system can have.
 copy() {
-	rsync -aHAXS --numeric-ids --delete --stats --no-human-readable "$2" "$3" >"$bundle/rsync.$1" || die "rsync $1: exit code $?"
+	rsync -aHAXS --numeric-ids --delete --stats --no-human-readable "$2" "$3" >"$bundle/rsync.$1" ||
+		(($? == 24)) || die "rsync $1 failed" # 24: a file went away meanwhile
 	say "bytes $1 $(sed -n 's/^Total bytes sent: //p' "$bundle/rsync.$1")"
 }
 
