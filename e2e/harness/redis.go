@@ -53,18 +53,21 @@ func (r Redis) probe(ctx context.Context, args ...string) (string, error) {
 
 // Fill waits until Redis answers and puts mib MiB of data into it.
 func (r Redis) Fill(ctx context.Context, mib int) error {
-	_, err := r.probe(ctx, "fill", "--addr", r.Addr, "--mib", strconv.Itoa(mib))
+	if _, err := r.probe(ctx, "wait", r.Addr, "--for", "1m"); err != nil {
+		return err
+	}
+	_, err := r.probe(ctx, "fill", r.Addr, "--mib", strconv.Itoa(mib))
 	return err
 }
 
 // Digest returns DEBUG DIGEST of all data.
 func (r Redis) Digest(ctx context.Context) (string, error) {
-	return r.probe(ctx, "digest", "--addr", r.Addr)
+	return r.probe(ctx, "digest", r.Addr)
 }
 
 // DigestWithoutCounter removes the probe's counter and returns DEBUG DIGEST of the rest.
 func (r Redis) DigestWithoutCounter(ctx context.Context) (string, error) {
-	return r.probe(ctx, "digest", "--addr", r.Addr, "--without", CounterKey)
+	return r.probe(ctx, "digest", r.Addr, "--without", CounterKey)
 }
 
 // Gap is a time in which the client got no answer.
@@ -111,7 +114,7 @@ type Probe struct {
 
 // Probe starts the client: one connection, an increment every millisecond. It returns when the first has been answered.
 func (r Redis) Probe(ctx context.Context) (*Probe, error) {
-	cmd, err := r.c.Lab.Command(ctx, lab.ClientHost, filepath.Join(r.c.bin, "vzprobe"), "run", "--addr", r.Addr, "--key", CounterKey, "--interval", "1ms")
+	cmd, err := r.c.Lab.Command(ctx, lab.ClientHost, filepath.Join(r.c.bin, "vzprobe"), "run", r.Addr, "--key", CounterKey, "--interval", "1ms")
 	if err != nil {
 		return nil, err
 	}

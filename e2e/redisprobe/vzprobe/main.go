@@ -93,7 +93,8 @@ func fillCommand() *cobra.Command {
 }
 
 func digestCommand() *cobra.Command {
-	return &cobra.Command{
+	var without string
+	cmd := &cobra.Command{
 		Use:   "digest HOST:PORT",
 		Short: "Print DEBUG DIGEST",
 		Args:  cobra.ExactArgs(1),
@@ -103,6 +104,11 @@ func digestCommand() *cobra.Command {
 				return err
 			}
 			defer c.Close()
+			if without != "" {
+				if _, err := c.Do("DEL", without); err != nil {
+					return err
+				}
+			}
 			d, err := c.Digest()
 			if err != nil {
 				return err
@@ -111,6 +117,8 @@ func digestCommand() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&without, "without", "", "remove this `KEY` first: a counter that a probe left when its connection broke")
+	return cmd
 }
 
 func waitCommand() *cobra.Command {
