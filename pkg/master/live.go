@@ -10,7 +10,8 @@ import (
 
 // live is what only the leader's memory knows: who has reported what, and when. It belongs to one term.
 type live struct {
-	since time.Time // when the term began: nobody is silent before a full lease has gone by
+	since time.Time     // when the term began: nobody is silent before a full lease has gone by
+	gap   time.Duration // a report after a pause as long as this is news, whatever it says
 
 	mu      sync.Mutex
 	nodes   map[string]*liveNode
@@ -29,8 +30,8 @@ type sight struct {
 	nodes map[string]*report
 }
 
-func newLive(since time.Time) *live {
-	return &live{since: since, nodes: map[string]*liveNode{}, changed: make(chan struct{})}
+func newLive(since time.Time, gap time.Duration) *live {
+	return &live{since: since, gap: gap, nodes: map[string]*liveNode{}, changed: make(chan struct{})}
 }
 
 // sight returns the present snapshot, and a channel that is closed when there is a newer one.
@@ -64,7 +65,7 @@ func (l *live) put(s *session, r *report) bool {
 	if n == nil || n.session != s {
 		return false
 	}
-	news := n.last == nil || n.last.essence != r.essence
+	news := n.last == nil || n.last.essence != r.essence || r.At.Sub(n.last.At) >= l.gap
 	n.last = r
 	if news {
 		l.bumpLocked()

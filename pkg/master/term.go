@@ -24,7 +24,7 @@ type term struct {
 func (m *Master) lead(ctx context.Context, number uint64) error {
 	now := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
-	t := &term{m: m, number: number, since: now, ctx: ctx, live: newLive(now)}
+	t := &term{m: m, number: number, since: now, ctx: ctx, live: newLive(now, m.cfg.Leases.silent()/2)}
 	slog.Info("leading", "master", m.cfg.ID, "term", number)
 	if err := m.enroll(ctx); err != nil {
 		return fmt.Errorf("note the own address: %w", err)

@@ -1,0 +1,5 @@
+package master
+
+import "github.com/vzcluster/vzcluster/pkg/store/memlog"
+
+const memlogUnknownDone = memlog.UnknownDone
