@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -64,7 +63,7 @@ func (c *classic) command(ctx context.Context, host string, wrap []string, args 
 		return nil, err
 	}
 	cmd.Dir = "/"
-	cmd.Env = append(cmd.Env, "CLASSIC_CGROUP="+filepath.Join(c.lab.CgroupParent(host), "classic"))
+	cmd.Env = append(cmd.Env, "CLASSIC_CGROUP="+c.lab.CgroupParent(host))
 	return cmd, nil
 }
 

@@ -19,7 +19,7 @@ set -euo pipefail
 BASE=${CLASSIC_BASE:-/vz/classic}         # rootfs and bundle of each container
 RUN=${CLASSIC_RUN:-/run/classic}          # runc's state and the images: a tmpfs
 BRIDGE=${CLASSIC_BRIDGE:-vzbr0}           # the bridge that the container's link is put into
-CGROUP=${CLASSIC_CGROUP:-/classic}        # parent cgroup
+CGROUP=${CLASSIC_CGROUP:-}                # parent cgroup
 PORT=${CLASSIC_PORT:-8730}                # of the target's rsync daemon
 CRIU_DIR=${CLASSIC_CRIU_DIR:-/opt/vz/criu/bin}
 RUNC=${CLASSIC_RUNC:-runc}
@@ -78,7 +78,7 @@ config() {
 		    { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": [ "nosuid","noexec","nodev" ] },
 		    { "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [ "nosuid","noexec","nodev","ro" ] } ],
 		  "linux": {
-		    "cgroupsPath": "$CGROUP/$name",
+		    "cgroupsPath": "$CGROUP/classic-$name",
 		    "resources": { "devices": [ { "allow": false, "access": "rwm" } ] },
 		    "namespaces": [ { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
 		      { "type": "network", "path": "/run/netns/$netns" } ],

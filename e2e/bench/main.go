@@ -74,16 +74,24 @@ func run(ctx context.Context, o options) (err error) {
 	if err := b.up(ctx, o, template); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.c.Close(err != nil)) }()
+	defer func() {
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "the lab's logs are kept in %s\n", b.c.Lab.Dir())
+		}
+		err = errors.Join(err, b.c.Close(err != nil))
+	}()
 	report := Report{Started: time.Now().UTC(), Machine: machine(), Versions: versions(ctx, b.c.Lab), Rate: o.rate}
 	fmt.Printf("%s; %v\n", report.Machine, report.Versions)
 	var broken []error
 	for _, mib := range o.sizes {
 		r, err := b.size(ctx, mib)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
 			broken = append(broken, fmt.Errorf("%d MiB: %w", mib, err))
 		}
-		if r.Moves == nil || ctx.Err() != nil {
+		if r.Moves == nil {
 			break
 		}
 		for _, text := range r.Trouble[oursName] {
