@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -96,7 +97,7 @@ func (l *Lab) spawnKeeper(s *state, h *Host) (pid int, start uint64, err error) 
 	defer log.Close()
 
 	// The names on the command line are how Down and Leftovers know a keeper that no state file tells of.
-	argv := append(append([]string(nil), l.keeperArgv(s)...), keeperMark(s.Name), h.Name)
+	argv := slices.Concat(s.KeeperArgv, []string{keeperMark(s.Name), h.Name})
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = hostEnv(s.Name, h.Name)
 	cmd.Stdout, cmd.Stderr = log, log

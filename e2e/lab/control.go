@@ -45,22 +45,20 @@ func serveControl(l net.Listener, s *supervisor) error {
 }
 
 func (s *supervisor) answer(req controlRequest) controlResponse {
-	var p Process
 	var err error
 	switch req.Op {
 	case "start":
-		p, err = s.start(req.Daemon)
+		_, err = s.start(req.Daemon)
 	case "signal":
-		p, err = s.signal(req.Role, syscall.Signal(req.Signal))
+		err = s.signal(req.Role, syscall.Signal(req.Signal))
 	case "list":
-		return controlResponse{Processes: s.list()}
 	default:
 		err = fmt.Errorf("unknown request %q", req.Op)
 	}
 	if err != nil {
 		return controlResponse{Error: err.Error(), NotRunning: errors.Is(err, errNotRunning)}
 	}
-	return controlResponse{Processes: []Process{p}}
+	return controlResponse{Processes: s.list()}
 }
 
 // control makes one request to a host's keeper.

@@ -40,13 +40,21 @@ func Down(ctx context.Context, name string, opt DownOptions) error {
 		return err
 	}
 	defer unlock()
+	if opt.KeepLogs {
+		return clearAway(ctx, cfg, logsDir)
+	}
+	return clearAway(ctx, cfg)
+}
+
+// clearAway removes all of a lab but the given names in its state directory.
+func clearAway(ctx context.Context, cfg Config, keep ...string) error {
 	if err := killKeepers(ctx, cfg.Name); err != nil {
 		return err
 	}
 	if err := removeCgroups(cgroupName(cfg.Name)); err != nil {
 		return err
 	}
-	return removeDir(cfg.Dir, opt.KeepLogs)
+	return removeDir(cfg.Dir, keep)
 }
 
 // keeperMark is the argument that a keeper's command line has for this lab only.
@@ -109,7 +117,7 @@ func killKeepers(ctx context.Context, name string) error {
 }
 
 // removeDir removes a state directory. The mounts into it died with the hosts.
-func removeDir(dir string, keepLogs bool) error {
+func removeDir(dir string, keep []string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -129,7 +137,7 @@ func removeDir(dir string, keepLogs bool) error {
 	}
 	for _, e := range entries {
 		// state.json goes last, so that a Down that was cut short can be repeated.
-		if e.Name() == filepath.Base(statePath(dir)) || keepLogs && e.Name() == logsDir {
+		if e.Name() == filepath.Base(statePath(dir)) || slices.Contains(keep, e.Name()) {
 			continue
 		}
 		if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
@@ -139,7 +147,7 @@ func removeDir(dir string, keepLogs bool) error {
 	if err := os.Remove(statePath(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove lab: %w", err)
 	}
-	if keepLogs {
+	if len(keep) > 0 {
 		return nil
 	}
 	if err := os.Remove(dir); err != nil {
@@ -166,7 +174,7 @@ func removeTree(path string) error {
 // onlyLogs tells whether this is what a Down with KeepLogs, or an Up that had made nothing yet, left.
 func onlyLogs(entries []fs.DirEntry) bool {
 	for _, e := range entries {
-		if e.Name() != logsDir && e.Name() != "lock" {
+		if e.Name() != logsDir && e.Name() != lockFile {
 			return false
 		}
 	}

@@ -17,56 +17,65 @@ import (
 type Lab struct {
 	name, dir string
 	ephemeral bool
-	keeper    []string // overrides the state's
 
 	mu        sync.Mutex
 	lifelines []*os.File // of ephemeral hosts: they live as long as these are open
 }
 
-// ErrIsUp is returned by Up when a lab of that name, or what is left of one, exists.
+// ErrIsUp is returned by Up when a lab of that name has hosts.
 var ErrIsUp = errors.New("a lab of this name is up")
 
-// Up builds a lab and powers all hosts on. It does not wait for the cluster: see WaitReady. When it fails, what was made is
-// taken away again, except logs.
-func Up(ctx context.Context, cfg Config) (_ *Lab, err error) {
-	cfg, err = cfg.withDefaults()
+// Up builds a lab and powers all hosts on. It does not wait for the cluster: see WaitReady. What a lab of that name has left
+// whose hosts are all dead (a crash, a reboot of the machine) is cleared away first. When Up fails, what it has made is taken
+// away again, except logs.
+func Up(ctx context.Context, cfg Config) (*Lab, error) {
+	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a lab needs root: namespaces, mounts and cgroups")
 	}
-	left, err := Leftovers(cfg.Name, cfg.Dir)
+	if err := makeDir(filepath.Join(cfg.Dir, logsDir)); err != nil {
+		return nil, err
+	}
+	unlock, err := lock(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if len(left) > 0 {
-		return nil, fmt.Errorf("%w: %s; take it down first", ErrIsUp, left[0])
+	defer unlock()
+	alive, err := keepers(cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	if len(alive) > 0 {
+		return nil, fmt.Errorf("%w: %s has host %s as process %d; take it down first", ErrIsUp, cfg.Name, alive[0].Name, alive[0].Pid)
+	}
+	if err := clearAway(ctx, cfg, logsDir, lockFile); err != nil {
+		return nil, err
 	}
 	l := &Lab{name: cfg.Name, dir: cfg.Dir, ephemeral: cfg.Ephemeral}
-	if err := makeDir(filepath.Join(l.dir, logsDir)); err != nil {
-		return nil, err
+	if err := l.bootAll(ctx, cfg); err != nil {
+		return nil, errors.Join(err, clearAway(context.WithoutCancel(ctx), cfg, logsDir))
 	}
+	return l, nil
+}
+
+func (l *Lab) bootAll(ctx context.Context, cfg Config) error {
 	s := &state{Name: cfg.Name, KeeperArgv: cfg.KeeperArgv, Env: cfg.Env, Hosts: cfg.hosts()}
-	if err := s.save(l.dir); err != nil {
-		return nil, err
+	for i := range s.Hosts {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// Before the host is made: Down and Leftovers shall find it whatever happens.
+		if err := s.save(l.dir); err != nil {
+			return err
+		}
+		if err := l.boot(s, &s.Hosts[i]); err != nil {
+			return err
+		}
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, Down(context.WithoutCancel(ctx), cfg.Name, DownOptions{Dir: l.dir, KeepLogs: true}))
-		}
-	}()
-	return l, l.update(func(s *state) error {
-		for i := range s.Hosts {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := l.boot(s, &s.Hosts[i]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return s.save(l.dir)
 }
 
 // makeDir is os.MkdirAll that gets along with the Down of another lab, which removes the parent when it finds it empty.
@@ -156,7 +165,7 @@ func (l *Lab) Poweroff(host string) error {
 }
 
 // Kill sends a signal to a host's daemon and to nothing else. With an empty role it is the only daemon of the host. After
-// SIGKILL the process is gone when Kill returns.
+// SIGKILL, SIGTERM, SIGINT and SIGQUIT the process has ended when Kill returns; one that takes longer than 15 s is an error.
 func (l *Lab) Kill(host, role string, sig syscall.Signal) error {
 	s, err := loadState(l.dir)
 	if err != nil {
@@ -231,13 +240,6 @@ func (l *Lab) Status() (Status, error) {
 		st.Hosts = append(st.Hosts, hs)
 	}
 	return st, nil
-}
-
-func (l *Lab) keeperArgv(s *state) []string {
-	if len(l.keeper) > 0 {
-		return l.keeper
-	}
-	return s.KeeperArgv
 }
 
 func (l *Lab) keepOpen(f *os.File) {

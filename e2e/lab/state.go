@@ -33,8 +33,11 @@ func (s *state) host(name string) (*Host, error) {
 	return nil, fmt.Errorf("%w: %q", errNoHost, name)
 }
 
-// logsDir has the processes' logs, in the state directory.
-const logsDir = "logs"
+// Names in the state directory.
+const (
+	logsDir  = "logs" // of the hosts' processes
+	lockFile = "lock"
+)
 
 func statePath(dir string) string { return filepath.Join(dir, "state.json") }
 
@@ -70,7 +73,7 @@ func (s *state) save(dir string) error {
 
 // lock keeps other vzlab processes from changing the lab in dir; the returned function lets them again.
 func lock(dir string) (func(), error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: no %s", ErrNotUp, dir)
 	}

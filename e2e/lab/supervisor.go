@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -34,14 +35,17 @@ type supervisor struct {
 	spec keeperSpec
 
 	mu    sync.Mutex // also held from fork until the child is in procs, so that the reaper knows every child it finds
-	procs map[string]*Process
-	ended *sync.Cond // a process of procs has ended
+	procs map[string]*child
+}
+
+// child is a daemon that was started.
+type child struct {
+	Process
+	ended chan struct{} // closed when it is reaped
 }
 
 func newSupervisor(spec keeperSpec) *supervisor {
-	s := &supervisor{spec: spec, procs: make(map[string]*Process)}
-	s.ended = sync.NewCond(&s.mu)
-	return s
+	return &supervisor{spec: spec, procs: make(map[string]*child)}
 }
 
 // start starts a daemon, unless the one of that role runs.
@@ -49,7 +53,7 @@ func (s *supervisor) start(d Daemon) (Process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.procs[d.Role]; p != nil && p.Running {
-		return *p, nil
+		return p.Process, nil
 	}
 	if len(d.Argv) == 0 || d.Role == "" || filepath.Base(d.Role) != d.Role {
 		return Process{}, fmt.Errorf("role %q: not a daemon", d.Role)
@@ -80,30 +84,44 @@ func (s *supervisor) start(d Daemon) (Process, error) {
 	if err != nil {
 		return Process{}, fmt.Errorf("start %s: %w", path, err)
 	}
-	p := &Process{Role: d.Role, Argv: d.Argv, Pid: pid, Running: true, Started: time.Now()}
-	s.procs[d.Role] = p
-	return *p, nil
+	p := Process{Role: d.Role, Argv: d.Argv, Pid: pid, Running: true, Started: time.Now()}
+	s.procs[d.Role] = &child{Process: p, ended: make(chan struct{})}
+	return p, nil
 }
 
 // errNotRunning is returned for a signal to a daemon that does not run.
 var errNotRunning = errors.New("it does not run")
 
-// signal sends a signal to a daemon alone, not to what it has started. After SIGKILL it returns when the process is reaped.
-func (s *supervisor) signal(role string, sig syscall.Signal) (Process, error) {
+// endTimeout is how long a daemon may take to end after a signal that ends it.
+const endTimeout = 15 * time.Second
+
+// signal sends a signal to a daemon alone, not to what it has started. After a signal that is meant to end it, it returns when
+// the process is reaped, so that a start that follows starts it anew.
+func (s *supervisor) signal(role string, sig syscall.Signal) error {
+	p, err := s.send(role, sig)
+	if err != nil || !slices.Contains([]syscall.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT}, sig) {
+		return err
+	}
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(endTimeout):
+		return fmt.Errorf("signal %s: still there %s after %s", role, endTimeout, sig)
+	}
+}
+
+func (s *supervisor) send(role string, sig syscall.Signal) (*child, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.procs[role]
 	if p == nil || !p.Running {
-		return Process{}, fmt.Errorf("signal %s: %w", role, errNotRunning)
+		return nil, fmt.Errorf("signal %s: %w", role, errNotRunning)
 	}
 	// The reaper needs the lock before it can free the pid: this cannot hit another process.
 	if err := unix.Kill(p.Pid, sig); err != nil {
-		return *p, fmt.Errorf("signal %s: %w", role, err)
+		return nil, fmt.Errorf("signal %s: %w", role, err)
 	}
-	for sig == unix.SIGKILL && p.Running {
-		s.ended.Wait()
-	}
-	return *p, nil
+	return p, nil
 }
 
 func (s *supervisor) list() []Process {
@@ -111,7 +129,7 @@ func (s *supervisor) list() []Process {
 	defer s.mu.Unlock()
 	out := make([]Process, 0, len(s.procs))
 	for _, p := range s.procs {
-		out = append(out, *p)
+		out = append(out, p.Process)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Role < out[j].Role })
 	return out
@@ -147,7 +165,7 @@ func (s *supervisor) reapAll() {
 		for _, p := range s.procs {
 			if p.Pid == pid && p.Running {
 				p.Running, p.Ended, p.Exit = false, time.Now(), exitText(ws)
-				s.ended.Broadcast()
+				close(p.ended)
 			}
 		}
 	}
