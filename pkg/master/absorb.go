@@ -67,12 +67,12 @@ func mergeStats(to *cluster.MigrationStats, s cluster.MigrationStats) {
 func frozen(m cluster.Migration) time.Duration {
 	var from, to time.Time
 	for _, s := range m.From.Stages {
-		if s.Stage == "freeze" {
+		if s.Stage == migrate.StageFreeze {
 			from = s.Start
 		}
 	}
 	for _, s := range m.To.Stages {
-		if s.Stage == "release" {
+		if s.Stage == migrate.StageRelease {
 			to = s.Start.Add(s.Duration)
 		}
 	}
