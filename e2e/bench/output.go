@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
+	"github.com/vzcluster/vzcluster/pkg/migrate"
 )
 
 // frozenStage is the name under which classic.sh reports the whole time from before the checkpoint to after the restore.
@@ -81,7 +82,7 @@ func moveOf(r cluster.Migration) Move {
 	var zero time.Time
 	for _, side := range sides {
 		for _, s := range side.stages {
-			if strings.Contains(s.Stage, "freeze") && (zero.IsZero() || s.Start.Before(zero)) {
+			if s.Stage == migrate.StageFreeze && (zero.IsZero() || s.Start.Before(zero)) {
 				zero = s.Start
 			}
 		}

@@ -84,6 +84,7 @@ func writeStages(w io.Writer, way string, s Summary) error {
 		// Only the names are aligned left.
 		fmt.Fprintf(t, "    at\t%s\ttook\t%s\t  %s\n", millis(g.At), millis(g.Took), g.Name)
 	}
+	fmt.Fprintf(t, "\t\ttook\t%s\t  no stage, while frozen\n", millis(s.Unstaged))
 	return t.Flush()
 }
 

@@ -32,6 +32,7 @@ Redis with 64 MiB
 where the time goes: vzcluster (medians; stages overlap where both hosts work; the freeze begins at 0)
       at  -1000.0 ms  took  900.0 ms  source: copy
       at      0.0 ms  took    1.0 ms  source: freeze
+                      took    0.0 ms  no stage, while frozen
 vzcluster: move 3: the connection broke
 `
 	if b.String() != want {

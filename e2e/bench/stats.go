@@ -29,6 +29,19 @@ type Move struct {
 // good tells whether the move may be counted in the figures.
 func (m Move) good() bool { return m.Err == "" && m.Lost == 0 }
 
+// unstaged is the part of the frozen time that no stage covers.
+func (m Move) unstaged() time.Duration {
+	at := slices.SortedFunc(slices.Values(m.Stages), func(a, b Stage) int { return cmp.Compare(a.At, b.At) })
+	var left, covered time.Duration // covered: all before this is accounted for
+	for _, s := range at {
+		if s.At > covered {
+			left += min(s.At, m.Frozen) - min(covered, m.Frozen)
+		}
+		covered = max(covered, s.At+s.Took)
+	}
+	return left + max(0, m.Frozen-covered)
+}
+
 // Summary are the figures of all good moves of one way with one size.
 type Summary struct {
 	Moves       int           `json:"moves"`
@@ -39,6 +52,7 @@ type Summary struct {
 	FrozenWorst time.Duration `json:"frozen_worst_ns"`
 	Total       time.Duration `json:"total_median_ns"`
 	Wire        uint64        `json:"wire_bytes_median"`
+	Unstaged    time.Duration `json:"unstaged_median_ns"` // frozen time that no stage covers
 	// Stages are medians over the moves that had the stage, in the order of their median start.
 	Stages []Stage `json:"stages"`
 }
@@ -62,6 +76,7 @@ func summarize(moves []Move) Summary {
 		FrozenWorst: worst(column(good, frozen)),
 		Total:       median(column(good, func(m Move) time.Duration { return m.Total })),
 		Wire:        median(column(good, func(m Move) uint64 { return m.Wire })),
+		Unstaged:    median(column(good, Move.unstaged)),
 		Stages:      stages(good),
 	}
 }

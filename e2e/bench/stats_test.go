@@ -73,3 +73,22 @@ func TestSummarizeLeavesBadMovesOut(t *testing.T) {
 		t.Errorf("stages %v, want %v", got.Stages, want)
 	}
 }
+
+func TestUnstaged(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		stages []Stage
+		want   time.Duration
+	}{
+		{"no stages", nil, 100},
+		{"a copy before, a destroy after", []Stage{{"copy", -50, 50}, {"destroy", 110, 20}}, 100},
+		{"one that begins before", []Stage{{"arm", -50, 60}}, 90},
+		{"gaps before, between and after", []Stage{{"a", 10, 20}, {"b", 50, 30}}, 50},
+		{"overlapping, out of order", []Stage{{"b", 20, 60}, {"a", 0, 100}}, 0},
+		{"one that ends after", []Stage{{"a", 0, 50}, {"b", 60, 500}}, 10},
+	} {
+		if got := (Move{Frozen: 100, Stages: tc.stages}).unstaged(); got != tc.want {
+			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
+		}
+	}
+}
