@@ -34,6 +34,7 @@ type app struct {
 
 	masters string
 	json    bool
+	yes     bool          // don't ask
 	timeout time.Duration // 0: the default of the kind of call
 	printed bool          // the one JSON document is out
 	client  *cli.Client
@@ -59,7 +60,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return a.report(err)
 }
 
-var jsonFlag = regexp.MustCompile(`^(--json|-[aHS1tnf]*j)$`)
+var jsonFlag = regexp.MustCompile(`^(--json|-[aHS1tnLy]*j)$`)
 
 // wantsJSON looks for -j among the arguments before "--".
 func wantsJSON(args []string) bool {

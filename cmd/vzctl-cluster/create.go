@@ -26,6 +26,7 @@ Without --on the cluster places it where most room is left. What is not given is
 		Example: "  vzctl-cluster create web1 --ostemplate debian --ram 1G --ipadd 10.0.0.5/24 --start",
 		Args:    operands("CTID|NAME"),
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
+			s.spec.Net.Addresses = s.add
 			if err := checkCreate(args[0], on, s.spec); err != nil {
 				return err
 			}
@@ -60,7 +61,6 @@ func checkCreate(name, on string, s cluster.Spec) error {
 }
 
 func (a *app) create(ctx context.Context, o *order, s *specFlags, name, on string, start bool) error {
-	s.spec.Net.Addresses = s.add
 	body, err := json.Marshal(s.spec)
 	if err != nil {
 		return fmt.Errorf("encode parameters: %w", err)
@@ -84,10 +84,11 @@ func (a *app) create(ctx context.Context, o *order, s *specFlags, name, on strin
 		return a.done(o, d, "creation on "+d.Node, "was made on "+d.Node)
 	}
 	so := order{op: o.key() + ".start", detach: o.detach, wait: o.wait}
-	if d, err = a.start(ctx, &so, d.CTID); err != nil {
-		return partly(err, fmt.Sprintf("container %s was made on %s but not started", d.CTID, d.Node), so.op)
+	started, err := a.start(ctx, &so, d.CTID)
+	if err != nil {
+		return partly(err, fmt.Sprintf("container %s was made on %s but not started", cli.Title(&d.Container), d.Node), so.op)
 	}
-	return a.done(&so, d, "start", "was made and runs on "+d.Node)
+	return a.done(&so, started, "start", "was made and runs on "+started.Node)
 }
 
 // partly turns the error of a second step into PARTIAL, unless its outcome is not known.

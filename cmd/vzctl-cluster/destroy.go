@@ -16,7 +16,7 @@ import (
 
 func (a *app) destroyCommand() *cobra.Command {
 	var o order
-	var force, yes bool
+	var force bool
 	cmd := &cobra.Command{
 		Use:     "destroy CTID",
 		Aliases: []string{"delete"},
@@ -24,18 +24,17 @@ func (a *app) destroyCommand() *cobra.Command {
 		Long:    "take a container and all its files away. On a terminal you are asked first, unless --yes; a script is not asked.",
 		Args:    operands("CTID"),
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
-			return a.destroy(cmd.Context(), &o, args[0], force, yes)
+			return a.destroy(cmd.Context(), &o, args[0], force)
 		}),
 		ValidArgsFunction: a.completeContainer,
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "also when it runs")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	o.registerWait(cmd.Flags(), orderWait)
 	return cmd
 }
 
-func (a *app) destroy(ctx context.Context, o *order, name string, force, yes bool) error {
-	if !yes && !o.dryRun && isTerminal(a.in) && isTerminal(a.err) {
+func (a *app) destroy(ctx context.Context, o *order, name string, force bool) error {
+	if !a.yes && !o.dryRun && isTerminal(a.in) && isTerminal(a.err) {
 		d, err := a.container(ctx, name)
 		if err != nil {
 			return err
@@ -49,6 +48,9 @@ func (a *app) destroy(ctx context.Context, o *order, name string, force, yes boo
 	d, err := a.change(ctx, o, func(ctx context.Context, stub vzpb.ClusterClient, opts ...grpc.CallOption) (*vzpb.ContainerResponse, error) {
 		return stub.DestroyContainer(ctx, req, opts...)
 	})
+	if err != nil && a.didDestroy(ctx, o, err) {
+		return a.result(map[string]any{"name": name, "op": o.key()}, "container %s is gone", name)
+	}
 	if err != nil {
 		return err
 	}
@@ -58,6 +60,15 @@ func (a *app) destroy(ctx context.Context, o *order, name string, force, yes boo
 		}
 	}
 	return a.done(o, d, "destroy", "is gone")
+}
+
+// didDestroy finds out about a NOT_FOUND: when the answer to the first attempt was lost, the container may be gone because of it.
+func (a *app) didDestroy(ctx context.Context, o *order, err error) bool {
+	if cli.AsError(err).Code != cli.NotFound {
+		return false
+	}
+	_, unknown := a.operation(ctx, o.key())
+	return unknown == nil
 }
 
 // awaitGone waits until the container's record is gone. A new container with its number is not it.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,24 +17,29 @@ const migrationStandard = "id,ctid,from,to,mode,phase,frozen,moved,took,created,
 
 func (a *app) migrationsCommand() *cobra.Command {
 	var all bool
-	cmd := a.migrationList("migrations", "list the migrations that are under way", operands(), func(args []string) (string, bool) { return "", all })
+	cmd := a.migrationList("migrations [ID]", "list the migrations that are under way, or show one", optional("ID"),
+		func(ctx context.Context, args []string) ([]migrationDoc, error) {
+			if len(args) == 0 {
+				return a.migrations(ctx, "", all)
+			}
+			d, err := a.migrationByID(ctx, args[0])
+			return []migrationDoc{d}, err
+		})
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "finished ones, too")
 	return cmd
 }
 
 func (a *app) historyCommand() *cobra.Command {
-	cmd := a.migrationList("history [CTID]", "list all migrations, of one container or of all", optional("CTID"), func(args []string) (string, bool) {
-		if len(args) == 0 {
-			return "", true
-		}
-		return args[0], true
-	})
+	cmd := a.migrationList("history [CTID]", "list all migrations, of one container or of all", optional("CTID"),
+		func(ctx context.Context, args []string) ([]migrationDoc, error) {
+			return a.migrations(ctx, strings.Join(args, ""), true)
+		})
 	cmd.ValidArgsFunction = a.completeContainer
 	return cmd
 }
 
-// migrationList makes a command that lists migrations; which says of what container, and whether finished ones, too.
-func (a *app) migrationList(use, short string, args cobra.PositionalArgs, which func(args []string) (name string, all bool)) *cobra.Command {
+// migrationList makes a command that lists the migrations that get returns.
+func (a *app) migrationList(use, short string, args cobra.PositionalArgs, get func(ctx context.Context, args []string) ([]migrationDoc, error)) *cobra.Command {
 	var l listFlags
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: args,
@@ -41,7 +47,7 @@ func (a *app) migrationList(use, short string, args cobra.PositionalArgs, which 
 			if done, err := checkList(a, &l, migrationColumns(), migrationStandard); done || err != nil {
 				return err
 			}
-			docs, err := a.migrations(cmd.Context(), which, args)
+			docs, err := get(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -52,8 +58,8 @@ func (a *app) migrationList(use, short string, args cobra.PositionalArgs, which 
 	return cmd
 }
 
-func (a *app) migrations(ctx context.Context, which func([]string) (string, bool), args []string) ([]migrationDoc, error) {
-	name, all := which(args)
+// migrations asks for the migrations of a container, or of all; without all only for those under way.
+func (a *app) migrations(ctx context.Context, name string, all bool) ([]migrationDoc, error) {
 	var resp *vzpb.ListMigrationsResponse
 	err := a.read(ctx, func(ctx context.Context, stub vzpb.ClusterClient, opts ...grpc.CallOption) (err error) {
 		resp, err = stub.ListMigrations(ctx, &vzpb.ListMigrationsRequest{Name: name, All: all}, opts...)

@@ -25,7 +25,7 @@ func (a *app) jobCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "show KEY",
 			Short: "what became of an operation",
-			Long:  "what became of the operation with this key. NOT_FOUND (exit code 3) says that the cluster has not done it.",
+			Long:  "what became of the operation with this key. NOT_FOUND (exit code 3): the cluster has not done it so far.",
 			Args:  operands("KEY"),
 			RunE:  runE(func(cmd *cobra.Command, args []string) error { return a.jobShow(cmd.Context(), args[0]) }),
 		},
@@ -89,7 +89,7 @@ func kind(op cluster.Operation) string { return path.Base(op.Method) }
 
 // migrationByID asks for one migration.
 func (a *app) migrationByID(ctx context.Context, id string) (migrationDoc, error) {
-	docs, err := a.migrations(ctx, func([]string) (string, bool) { return "", true }, nil)
+	docs, err := a.migrations(ctx, "", true)
 	if err != nil {
 		return migrationDoc{}, err
 	}

@@ -67,7 +67,9 @@ func table[T any](a *app, l *listFlags, cols []cli.Column[T], standard string, r
 func choose[T any](l *listFlags, cols []cli.Column[T], standard string) ([]cli.Column[T], error) {
 	switch {
 	case l.only:
-		return cols[:1], nil
+		id := cols[0]
+		id.Right = false // for scripts: no blanks
+		return []cli.Column[T]{id}, nil
 	case l.fields != "":
 		return cli.Select(cols, l.fields)
 	}

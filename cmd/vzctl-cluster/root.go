@@ -36,6 +36,7 @@ An error is one line on stderr: "error: CODE: text".
 	p := root.PersistentFlags()
 	p.StringVar(&a.masters, "masters", "", "addresses of the masters, `HOST:PORT,...`")
 	p.BoolVarP(&a.json, "json", "j", false, "one JSON document on stdout, and nothing else there")
+	p.BoolVarP(&a.yes, "yes", "y", false, "don't ask before something is destroyed")
 	p.Var(&param{typ: "DURATION", set: func(s string) (err error) { a.timeout, err = parseDuration(s); return err }}, "timeout",
 		"how long to look for a master that answers (default 60s for changes, 10s for questions)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -25,16 +25,20 @@ type Open[T any] func(ctx context.Context, stub vzpb.ClusterClient) (Stream[T], 
 var ErrWatchLost = errors.New("lost sight of it")
 
 // Watch calls each with every record until each says done or fails. A stream that breaks is opened again on the next master; only when
-// no record came for longer than window is the error ErrWatchLost. What a master refuses (NOT_FOUND, ...) is returned as it is.
+// no stream gave a record for longer than window is the error ErrWatchLost (a stream that stands and is silent is fine). What a master refuses (NOT_FOUND, ...) is returned as it is.
 func Watch[T any](ctx context.Context, c *Client, window time.Duration, open Open[T], each func(T) (done bool, err error)) error {
 	pause := firstPause
 	for heard := time.Now(); ; {
-		got, err := watchOnce(ctx, c, open, func(r T) (bool, error) {
-			heard, pause = time.Now(), firstPause
+		live := false
+		final, err := watchOnce(ctx, c, open, func(r T) (bool, error) {
+			live = true
 			return each(r)
 		})
-		if got {
+		if final {
 			return err
+		}
+		if live {
+			heard, pause = time.Now(), firstPause // it stood until now
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
