@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
 	"github.com/vzcluster/vzcluster/pkg/migrate"
@@ -69,8 +68,5 @@ func (f *flags) run(ctx context.Context) error {
 		return err
 	}
 	slog.Info("vznode", "version", cluster.Version, "name", f.node.Name)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return agent.Run(ctx) })
-	g.Go(func() error { return rt.Run(ctx) })
-	return g.Wait()
+	return agent.Run(ctx)
 }

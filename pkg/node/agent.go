@@ -157,10 +157,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	srv := rpc.NewServer(migrate.TransferServerOptions()...)
 	vzpb.RegisterNodeServer(srv, &server{a: a})
 	a.log.Info("agent runs", "address", a.info.Address, "boot", a.boot, "start", a.state.AgentStarts)
-	for _, f := range []func(context.Context) error{
+	parts := []func(context.Context) error{
 		func(ctx context.Context) error { return rpc.Serve(ctx, srv, lis) },
 		a.session, a.look,
-	} {
+	}
+	// A runtime with a life of its own begins it after the sweep.
+	if r, ok := a.cfg.Runtime.(interface{ Run(context.Context) error }); ok {
+		parts = append(parts, r.Run)
+	}
+	for _, f := range parts {
 		group.Go(func() error { return f(ctx) })
 	}
 	err = group.Wait()

@@ -191,3 +191,29 @@ func (r *Runtime) Discard(ctx context.Context, a migrate.Attempt) error {
 	delete(r.held, a.ID)
 	return os.RemoveAll(r.stage(a))
 }
+
+// Again carries a call out once more, without hook and with a context that lasts: as if its effect came after its caller's death.
+func (r *Runtime) Again(call string, a migrate.Attempt) {
+	hook := r.Hook
+	r.Hook = nil
+	defer func() { r.Hook = hook }()
+	ctx := context.Background()
+	switch call {
+	case "Freeze":
+		_ = r.Freeze(ctx, a)
+	case "Thaw":
+		_ = r.Thaw(ctx, a)
+	case "Destroy":
+		_ = r.Destroy(ctx, a)
+	case "Reserve":
+		_, _ = r.Reserve(ctx, a)
+	case "Restore":
+		r.mu.Lock()
+		r.held[a.ID] = r.Memory[a.Container.CTID]
+		r.mu.Unlock()
+	case "Release":
+		_ = r.Release(ctx, a, a.Epoch+1)
+	case "Discard":
+		_ = r.Discard(ctx, a)
+	}
+}
