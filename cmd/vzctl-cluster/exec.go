@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -80,6 +83,10 @@ func (a *app) execute(cmd *cobra.Command, name string, argv []string, x execFlag
 	if err != nil {
 		return err
 	}
+	// Caught from here on, so that no signal is lost between the search for a master, which it ends, and the session, which passes it on.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGWINCH)
+	defer signal.Stop(signals)
 	stub, err := c.Connect(cmd.Context(), a.window(readTimeout))
 	if err != nil {
 		return err
@@ -88,7 +95,7 @@ func (a *app) execute(cmd *cobra.Command, name string, argv []string, x execFlag
 	// An interrupt is the command's, not ours: the stream must outlive it to bring the command's answer.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	defer cancel()
-	s := &session{stub: stub, in: a.in, out: a.out, err: a.err, cancel: cancel, noStdin: x.noStdin}
+	s := &session{stub: stub, in: a.in, out: a.out, err: a.err, cancel: cancel, caught: signals, noStdin: x.noStdin}
 	if !a.json {
 		return s.run(ctx, start)
 	}

@@ -61,6 +61,13 @@ func (f *fake) says(method string, resp proto.Message, err error) *fake {
 	return f
 }
 
+// script says what the next watches send.
+func (f *fake) script(steps ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watch = steps
+}
+
 // ask remembers the request and gives the scripted answer.
 func ask[T proto.Message](f *fake, method string, req proto.Message) (T, error) {
 	var none T

@@ -37,7 +37,7 @@ func because(r string) func(*cluster.Migration) {
 
 func migrateFake(t *testing.T, watch ...any) *fake {
 	f := newFake(t).says("Migrate", migrationResp(moving(cluster.PhasePending)), nil)
-	f.watch = watch
+	f.script(watch...)
 	return f
 }
 
@@ -128,7 +128,7 @@ func TestMigrateList(t *testing.T) {
 		}
 		return migrationResp(moving(cluster.PhasePending, func(m *cluster.Migration) { m.CTID = req.Name })), nil
 	}
-	f.watch = []any{moving(cluster.PhaseDone, closed), rest{}, moving(cluster.PhaseDone, closed)}
+	f.script(moving(cluster.PhaseDone, closed), rest{}, moving(cluster.PhaseDone, closed))
 	r := f.run(t, "migrate", "101,102,103", "--to", "n2", "-j", "--op-key", "k")
 	lines := splitLines(r.err)
 	if r.code != 8 || lines[len(lines)-1] != "error: PARTIAL: 2 of 3 containers were moved; 102: CONFLICT: 102 does not run" {
@@ -138,7 +138,7 @@ func TestMigrateList(t *testing.T) {
 	if len(det["migrations"].([]any)) != 2 || det["failed"].([]any)[0].(map[string]any)["op"] != "k.2" {
 		t.Errorf("%v", det)
 	}
-	f.watch = []any{moving(cluster.PhaseDone, closed), rest{}, moving(cluster.PhaseDone, closed)}
+	f.script(moving(cluster.PhaseDone, closed), rest{}, moving(cluster.PhaseDone, closed))
 	r = f.run(t, "migrate", "101,103", "--to", "n2", "-j")
 	if d := r.doc(t); r.code != 0 || len(d["migrations"].([]any)) != 2 {
 		t.Errorf("%d %v", r.code, d)
@@ -203,20 +203,20 @@ func TestJobShow(t *testing.T) {
 
 func TestJobWait(t *testing.T) {
 	f := opFake(t, "/vz.v1.Cluster/Migrate", "7")
-	f.watch = []any{moving(cluster.PhaseDone, closed)}
+	f.script(moving(cluster.PhaseDone, closed))
 	if r := f.run(t, "job", "wait", "k"); r.code != 0 || !strings.Contains(r.out, "container 101 runs on n2") {
 		t.Errorf("%v", r)
 	}
 	f = opFake(t, "StartContainer", "101").has(web(func(c *cluster.Container) { c.State = cluster.ContainerStopped }))
-	f.watch = []any{web()}
+	f.script(web())
 	if r := f.run(t, "job", "wait", "k").ok(t); !strings.Contains(r.out, "runs on n1") {
 		t.Errorf("%v", r)
 	}
 	f = opFake(t, "StopContainer", "101").has(web(wants(cluster.WantStopped, 5)))
-	f.watch = []any{web(wants(cluster.WantStopped, 5), in(cluster.ContainerStopped))}
+	f.script(web(wants(cluster.WantStopped, 5), in(cluster.ContainerStopped)))
 	f.run(t, "job", "wait", "k").ok(t)
 	f = opFake(t, "CreateContainer", "101")
-	f.watch = []any{web(in(cluster.ContainerStopped))}
+	f.script(web(in(cluster.ContainerStopped)))
 	f.run(t, "job", "wait", "k").ok(t)
 	opFake(t, "DestroyContainer", "101").has().run(t, "job", "wait", "k").ok(t)
 	opFake(t, "CordonNode", "n1").run(t, "job", "wait", "k").ok(t)

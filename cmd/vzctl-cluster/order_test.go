@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ import (
 
 func TestCreate(t *testing.T) {
 	f := newFake(t).says("CreateContainer", containerResp(web(in(cluster.ContainerCreating))), nil)
-	f.watch = []any{web(in(cluster.ContainerCreating)), status.Error(codes.Unavailable, "leader gone"), web(in(cluster.ContainerCreating)), web(in(cluster.ContainerStopped))}
+	f.script(web(in(cluster.ContainerCreating)), status.Error(codes.Unavailable, "leader gone"), web(in(cluster.ContainerCreating)), web(in(cluster.ContainerStopped)))
 	r := f.run(t, "create", "web", "--ostemplate", "debian", "--on", "n1", "--ram", "1.5G", "--swap", "1G", "--cpus", "0.5", "--cpulimit", "50%", "--cpuunits", "2000",
 		"--diskspace", "1048576:2097152", "--numproc", "100:200", "--ipadd", "10.0.0.5/24", "--ipadd", "fd00::5/64", "--hostname", "a.b", "--nameserver", "10.0.0.1",
 		"--gateway", "10.0.0.1", "--onboot", "yes", "--privileged", "--init", "/bin/init -x", "--bridge", "br1").ok(t)
@@ -50,7 +51,7 @@ func TestCreateEnds(t *testing.T) {
 	args := []string{"create", "web", "--ostemplate", "debian"}
 
 	f := base()
-	f.watch = []any{web(in(cluster.ContainerFailed), func(c *cluster.Container) { c.Reason = "disk full" })}
+	f.script(web(in(cluster.ContainerFailed), func(c *cluster.Container) { c.Reason = "disk full" }))
 	f.run(t, args...).fails(t, 1, "INTERNAL", "disk full", "destroy 101")
 
 	f = base()
@@ -74,7 +75,7 @@ func TestCreateEnds(t *testing.T) {
 func TestCreateStart(t *testing.T) {
 	stopped := web(in(cluster.ContainerStopped))
 	f := newFake(t).says("CreateContainer", containerResp(stopped), nil).says("StartContainer", containerResp(web(wants(cluster.WantRunning, 6), in(cluster.ContainerRunning))), nil)
-	f.watch = []any{stopped, rest{}, web(wants(cluster.WantRunning, 6))}
+	f.script(stopped, rest{}, web(wants(cluster.WantRunning, 6)))
 	if d := f.run(t, "create", "web", "--ostemplate", "debian", "--start", "-j", "--op-key", "k").ok(t).doc(t); d["state"] != "running" {
 		t.Errorf("%v", d)
 	}
@@ -82,26 +83,26 @@ func TestCreateStart(t *testing.T) {
 		t.Errorf("%v", req)
 	}
 	f = newFake(t).says("CreateContainer", containerResp(stopped), nil).says("StartContainer", nil, status.Error(codes.FailedPrecondition, "cordoned"))
-	f.watch = []any{stopped}
+	f.script(stopped)
 	f.run(t, "create", "web", "--ostemplate", "debian", "--start").fails(t, 8, "PARTIAL", "was made on n1 but not started", "cordoned")
 }
 
 func TestStartStop(t *testing.T) {
 	ordered := web(wants(cluster.WantRunning, 6), func(c *cluster.Container) { c.State = cluster.ContainerStopped })
 	f := newFake(t).says("StartContainer", containerResp(ordered), nil)
-	f.watch = []any{web(), ordered, web(wants(cluster.WantRunning, 6))} // the first is older than the order
+	f.script(web(), ordered, web(wants(cluster.WantRunning, 6))) // the first is older than the order
 	if r := f.run(t, "start", "web").ok(t); r.out != "container 101 (web) runs on n1\n" {
 		t.Errorf("%q", r.out)
 	}
 	f = newFake(t).says("StartContainer", containerResp(ordered), nil)
-	f.watch = []any{web(wants(cluster.WantRunning, 6), func(c *cluster.Container) {
+	f.script(web(wants(cluster.WantRunning, 6), func(c *cluster.Container) {
 		c.State, c.Failed, c.Reason = cluster.ContainerStopped, 6, "no /sbin/init"
-	})}
+	}))
 	f.run(t, "start", "web").fails(t, 4, "CONFLICT", "no /sbin/init")
 
 	stopping := web(wants(cluster.WantStopped, 6))
 	f = newFake(t).says("StopContainer", containerResp(stopping), nil)
-	f.watch = []any{stopping, web(wants(cluster.WantStopped, 6), func(c *cluster.Container) { c.State = cluster.ContainerStopped })}
+	f.script(stopping, web(wants(cluster.WantStopped, 6), func(c *cluster.Container) { c.State = cluster.ContainerStopped }))
 	if d := f.run(t, "stop", "web", "--fast", "--stop-timeout", "5s", "-j").ok(t).doc(t); d["state"] != "stopped" || d["op"] == nil {
 		t.Errorf("%v", d)
 	}
@@ -154,12 +155,12 @@ func TestWaitEnds(t *testing.T) {
 	stuck := web(wants(cluster.WantRunning, 6), func(c *cluster.Container) { c.State = cluster.ContainerStopped })
 
 	f := newFake(t).says("StartContainer", ordered, nil)
-	f.watch = []any{stuck}
+	f.script(stuck)
 	f.run(t, "start", "web", "--wait", "200ms", "--op-key", "k").fails(t, 7, "UNKNOWN_OUTCOME", "not finished after 200ms", "job wait k")
 
 	// Ctrl-C detaches.
 	f = newFake(t).says("StartContainer", ordered, nil)
-	f.watch = []any{stuck}
+	f.script(stuck)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-f.watching; cancel() }()
 	r := runApp(t, ctx, []string{f.addr}, "start", "web", "-j", "--op-key", "k")
@@ -170,29 +171,27 @@ func TestWaitEnds(t *testing.T) {
 
 	// The masters vanish after they took the order.
 	f = newFake(t).says("StartContainer", ordered, nil)
-	for range 100 {
-		f.watch = append(f.watch, status.Error(codes.Unavailable, "no leader"))
-	}
-	f.run(t, "start", "web", "--timeout", "300ms", "--op-key", "k").fails(t, 7, "UNKNOWN_OUTCOME", "was accepted", "no leader", "job wait k")
+	f.script(slices.Repeat([]any{status.Error(codes.Unavailable, "no leader")}, 100)...)
+	f.run(t, "start", "web", "--timeout", "2s", "--op-key", "k").fails(t, 7, "UNKNOWN_OUTCOME", "was accepted", "no leader", "job wait k")
 }
 
 func TestRestart(t *testing.T) {
 	f := newFake(t).has(web())
 	f.says("StopContainer", containerResp(web(wants(cluster.WantStopped, 6))), nil).says("StartContainer", containerResp(web(wants(cluster.WantRunning, 7))), nil)
-	f.watch = []any{web(wants(cluster.WantStopped, 6), in(cluster.ContainerStopped)), rest{}, web(wants(cluster.WantRunning, 7))}
+	f.script(web(wants(cluster.WantStopped, 6), in(cluster.ContainerStopped)), rest{}, web(wants(cluster.WantRunning, 7)))
 	f.run(t, "restart", "web").ok(t)
 	f = newFake(t).has(web()).says("StopContainer", containerResp(web(wants(cluster.WantStopped, 6))), nil).says("StartContainer", nil, status.Error(codes.Internal, "boom"))
-	f.watch = []any{web(wants(cluster.WantStopped, 6), in(cluster.ContainerStopped))}
+	f.script(web(wants(cluster.WantStopped, 6), in(cluster.ContainerStopped)))
 	f.run(t, "restart", "web").fails(t, 8, "PARTIAL", "stopped but not started", "boom")
 	f = newFake(t).has(web(in(cluster.ContainerStopped))).says("StartContainer", containerResp(web(wants(cluster.WantRunning, 7))), nil)
-	f.watch = []any{web(wants(cluster.WantRunning, 7))}
+	f.script(web(wants(cluster.WantRunning, 7)))
 	f.run(t, "restart", "web").ok(t)
 }
 
 func TestDestroy(t *testing.T) {
 	going := web(func(c *cluster.Container) { c.State = cluster.ContainerDestroying })
 	f := newFake(t).says("DestroyContainer", containerResp(going), nil)
-	f.watch = []any{going, status.Error(codes.NotFound, "no container 101")}
+	f.script(going, status.Error(codes.NotFound, "no container 101"))
 	if r := f.run(t, "destroy", "web", "--force").ok(t); r.out != "container 101 (web) is gone\n" {
 		t.Errorf("%q", r.out)
 	}
@@ -203,7 +202,7 @@ func TestDestroy(t *testing.T) {
 	f.run(t, "destroy", "web").fails(t, 3, "NOT_FOUND", "no container web")
 	// A new container with the same number is not the old one.
 	f = newFake(t).says("DestroyContainer", containerResp(going), nil)
-	f.watch = []any{web(func(c *cluster.Container) { c.Created = c.Created.AddDate(0, 0, 1) })}
+	f.script(web(func(c *cluster.Container) { c.Created = c.Created.AddDate(0, 0, 1) }))
 	f.run(t, "delete", "web").ok(t)
 }
 

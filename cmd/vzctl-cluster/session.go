@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"sync"
 	"syscall"
 
@@ -26,6 +25,7 @@ type session struct {
 	out     io.Writer
 	err     io.Writer
 	cancel  context.CancelFunc
+	caught  <-chan os.Signal
 	noStdin bool
 
 	stream grpc.BidiStreamingClient[vzpb.ExecRequest, vzpb.ExecResponse]
@@ -88,15 +88,13 @@ func (s *session) stdin() {
 
 // signals passes signals and changes of the window's size on. The returned function ends that.
 func (s *session) signals(raw bool, tty *os.File) (stop func()) {
-	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGWINCH)
 	done := make(chan struct{})
 	go func() {
 		for interrupts := 0; ; {
 			select {
 			case <-done:
 				return
-			case sig := <-ch:
+			case sig := <-s.caught:
 				if sig == syscall.SIGINT {
 					if interrupts++; interrupts == 3 {
 						s.cancel() // the command doesn't listen
@@ -106,7 +104,7 @@ func (s *session) signals(raw bool, tty *os.File) (stop func()) {
 			}
 		}
 	}()
-	return func() { signal.Stop(ch); close(done) }
+	return func() { close(done) }
 }
 
 // signal handles one. In raw mode the keys of a terminal are not signals, so one that arrives is meant for us.
