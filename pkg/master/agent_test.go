@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -33,11 +34,12 @@ type agent struct {
 	copies     []*vzpb.CopyReport
 	migrations map[string]*vzpb.MigrationReport
 	templates  []string
-	wanted     *vzpb.Directive // the last complete one
-	discarded  []string        // "ctid@epoch"
-	leases     int             // directives received
-	refused    error           // how the last session ended
-	news       chan struct{}   // has one element when something is to be reported
+	wanted     *vzpb.Directive   // the last complete one
+	failed     map[string]string // containers that it can't create, and why: reported for as long as they are wanted
+	discarded  []string          // "ctid@epoch"
+	leases     int               // directives received
+	refused    error             // how the last session ended
+	news       chan struct{}     // has one element when something is to be reported
 	// stuck holds back the step of a role in a phase: "source/switch".
 	stuck map[string]bool
 	// answer of PutTemplate, if not the honest one.
@@ -130,10 +132,16 @@ func (a *agent) report(seq uint64) *vzpb.Report {
 	for _, c := range a.copies {
 		r.Copies = append(r.Copies, &vzpb.CopyReport{Ctid: c.Ctid, Epoch: c.Epoch, State: c.State, RunGen: c.RunGen, SpecGen: c.SpecGen, Error: c.Error, ErrorGen: c.ErrorGen})
 	}
+	for _, as := range a.wanted.GetContainers() {
+		if why := a.failed[as.Ctid]; why != "" {
+			r.Copies = append(r.Copies, &vzpb.CopyReport{Ctid: as.Ctid, Epoch: as.Epoch, State: string(cluster.CopyFailed), Error: why})
+		}
+	}
 	for _, m := range a.migrations {
 		r.Migrations = append(r.Migrations, &vzpb.MigrationReport{Id: m.Id, Role: m.Role, Step: m.Step, Digest: m.Digest, Error: m.Error, Stages: m.Stages, Progress: m.Progress})
 	}
-	slices.SortFunc(r.Migrations, func(a, b *vzpb.MigrationReport) int { return strings.Compare(a.Id, b.Id) })
+	// The order means nothing: it must not count as news.
+	mathrand.Shuffle(len(r.Copies), func(i, j int) { r.Copies[i], r.Copies[j] = r.Copies[j], r.Copies[i] })
 	return r
 }
 

@@ -90,7 +90,7 @@ func coldStart(c *cluster.Container, owner cluster.Node) {
 // observeCopy takes over what the owner says of the copy that is the container.
 func observeCopy(c *cluster.Container, cp copyReport, now time.Time) (wake time.Time) {
 	switch {
-	case cp.State == cluster.CopyFailed && c.State == cluster.ContainerCreating:
+	case c.State == cluster.ContainerCreating && (cp.State == cluster.CopyFailed || (cp.State == cluster.CopyCreating && cp.Error != "")):
 		_ = c.Move(cluster.ContainerFailed, orText(cp.Error, "it could not be created"))
 		return
 	case c.State == cluster.ContainerCreating && (cp.State == cluster.CopyStopped || cp.State == cluster.CopyRunning):
@@ -137,10 +137,11 @@ func observeError(c *cluster.Container, cp copyReport) {
 	}
 }
 
-// heldUpTo tells whether the node holds any copy of the container up to epoch e.
+// heldUpTo tells whether the node holds any copy of the container up to epoch e. One that could not be made does not count: an agent
+// reports it for as long as it is wanted, and what may be left of it is discarded by name.
 func heldUpTo(r *report, ctid string, e cluster.Epoch) bool {
 	for _, c := range r.Copies {
-		if c.CTID == ctid && c.Epoch <= e {
+		if c.CTID == ctid && c.Epoch <= e && c.State != cluster.CopyFailed {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -117,7 +118,7 @@ func decodeSide(m *vzpb.MigrationReport) (sideReport, error) {
 	return s, nil
 }
 
-// essence is what must differ for a report to be news.
+// essence is what must differ for a report to be news. The order of the lists means nothing.
 func essence(r *vzpb.Report) string {
 	r = proto.CloneOf(r)
 	r.Seq, r.MaxTerm = 0, 0
@@ -127,6 +128,11 @@ func essence(r *vzpb.Report) string {
 	for _, m := range r.Migrations {
 		m.Progress, m.StatsJson = nil, nil
 	}
+	slices.SortFunc(r.Copies, func(a, b *vzpb.CopyReport) int {
+		return cmp.Or(strings.Compare(a.Ctid, b.Ctid), cmp.Compare(a.Epoch, b.Epoch), strings.Compare(a.State, b.State))
+	})
+	slices.SortFunc(r.Migrations, func(a, b *vzpb.MigrationReport) int { return strings.Compare(a.Id, b.Id) })
+	slices.Sort(r.Templates)
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
 	if err != nil {
 		return fmt.Sprintf("%p", r) // never equal: always news

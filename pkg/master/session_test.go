@@ -237,7 +237,7 @@ func TestCreateFails(t *testing.T) {
 		n1 := w.agents["n1"]
 		n1.do(func() {
 			n1.stuck["create"] = true
-			n1.copies = append(n1.copies, &vzpb.CopyReport{Ctid: "101", Epoch: 1, State: string(cluster.CopyFailed), Error: "disk full"})
+			n1.failed = map[string]string{"101": "disk full"}
 		})
 		if _, err := c.CreateContainer(w.ctx, &vzpb.CreateContainerRequest{OpKey: w.opKey(), Name: "web", SpecJson: spec()}); err != nil {
 			t.Fatal(err)

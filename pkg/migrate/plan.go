@@ -45,6 +45,12 @@ func (s Seen) silent(since time.Time) bool {
 	return !s.Report.IsZero() && !s.Attempt && s.Report.Sub(since) >= Quiet
 }
 
+// neverBegan tells whether the side failed before its first step and has not come to the verdict's in a long time: an agent that could not
+// even open its journal has nothing to clean up and never will have.
+func (s Seen) neverBegan(since time.Time) bool {
+	return s.Attempt && s.Step == "" && s.Error != "" && s.Report.Sub(since) >= 10*Quiet
+}
+
 // owns tells whether the side holds a complete copy for epoch e or a later one, running or not.
 func (s Seen) owns(e cluster.Epoch) bool {
 	return slices.ContainsFunc(s.Copies, func(c cluster.CopyInfo) bool {
@@ -212,9 +218,9 @@ func nextDone(m cluster.Migration, source Seen, now time.Time, t Timeouts) (*Cha
 // nextAborting waits until both sides have cleaned up; one that is offline does not hold it up.
 func nextAborting(m cluster.Migration, source, target Seen, now time.Time, t Timeouts) (*Change, time.Time) {
 	sourceClean := m.From.Step == cluster.SourceThawed || source.gone() || booted(m.SourceBoot, source) ||
-		(source.silent(m.Changed) && !source.has(cluster.CopyFrozen))
+		((source.silent(m.Changed) || source.neverBegan(m.Changed)) && !source.has(cluster.CopyFrozen))
 	targetClean := m.To.Step == cluster.TargetDiscarded || target.gone() ||
-		(target.silent(m.Changed) && !target.has(cluster.CopyStaged))
+		((target.silent(m.Changed) || target.neverBegan(m.Changed)) && !target.has(cluster.CopyStaged))
 	if sourceClean && targetClean {
 		return &Change{To: cluster.PhaseFailed, Close: true}, time.Time{}
 	}
