@@ -332,3 +332,64 @@ func TestUpdateWithoutTheMirrorIsUnknown(t *testing.T) {
 		}
 	})
 }
+
+// Without the first image everything would look as if it did not exist.
+func TestUpdateWaitsForTheFirstImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := memlog.New(1)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go c.Member(0).Lead(ctx, func(ctx context.Context, _ uint64) error { <-ctx.Done(); return nil })
+		synctest.Wait()
+		if _, err := c.Member(0).Commit(ctx, store.Txn{Put: map[string][]byte{"template/t": []byte(`{"name":"t"}`)}}); err != nil {
+			t.Fatal(err)
+		}
+		s := store.New(c.Member(0))
+		done := make(chan error)
+		go func() {
+			_, err := s.Update(ctx, func(tx *store.Tx) error {
+				if _, ok := tx.Templates().Get("t"); !ok {
+					return errors.New("the closure saw a store without its records")
+				}
+				return nil
+			})
+			done <- err
+		}()
+		time.Sleep(time.Minute)
+		go s.Run(ctx)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A range read must come through although somebody writes to the range whenever it looks.
+func TestUpdateIsNotStarved(t *testing.T) {
+	withStore(t, func(t *testing.T, _ *memlog.Cluster, s *store.Store) {
+		_, err := s.Update(t.Context(), func(tx *store.Tx) error {
+			for range tx.Containers().All() {
+			}
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.Update(t.Context(), func(tx *store.Tx) error {
+					tx.Containers().Put(cluster.Container{CTID: fmt.Sprint(tx.Next("ctid"))})
+					return nil
+				})
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(time.Second): // it has to wait for us now
+			}
+			tx.Templates().Put(cluster.Template{Name: "t"})
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+	})
+}
