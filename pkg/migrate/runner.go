@@ -264,7 +264,11 @@ func (r *runner) runPhases(ctx context.Context, list []phase) error {
 		if errors.Is(err, errDecided) {
 			return nil
 		}
-		r.set(func(s *Status) { s.Error = fmt.Sprintf("%s: %v", p.name, err) })
+		text := fmt.Sprintf("%s: %v", p.name, err)
+		if errors.Is(err, r.failed()) { // it has nothing to do with the phase
+			text = err.Error()
+		}
+		r.set(func(s *Status) { s.Error = text })
 		break
 	}
 	_, err := r.until(ctx, func(m cluster.Migration) bool { return m.Phase.Decided() })

@@ -30,6 +30,9 @@ type Config struct {
 	RunDir    string   // default /run/vzcluster, a tmpfs
 	Runtime   Runtime
 
+	// Listener takes the place of Listen.
+	Listener net.Listener
+
 	Dial   func(addr string, opts ...grpc.DialOption) (*grpc.ClientConn, error) // default rpc.Dial
 	Clock  func() time.Duration                                                 // default BootTime
 	Faults *migrate.Faults
@@ -135,9 +138,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.openTemplates(); err != nil {
 		return fmt.Errorf("templates: %w", err)
 	}
-	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.Listen)
-	if err != nil {
-		return err
+	lis := a.cfg.Listener
+	if lis == nil {
+		if lis, err = (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.Listen); err != nil {
+			return err
+		}
 	}
 	if a.info, err = a.cfg.Runtime.Info(ctx); err != nil {
 		lis.Close()
