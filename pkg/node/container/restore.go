@@ -51,8 +51,7 @@ func (r *Runtime) restore(ctx context.Context, a migrate.Attempt, t *targetMove,
 	if err := unpackDevices(filepath.Join(dir, devicesImage), r.deviceDir(a.Container.CTID)); err != nil {
 		return err
 	}
-	// The restored init opens images by itself, with the ids of its user namespace: it may pass through the directory, not list it.
-	if err := os.Chmod(dir, 0o711); err != nil {
+	if err := openToInit(dir); err != nil {
 		return err
 	}
 	files, err := openImageFiles(dir, r.workDir(a.ID, roleTarget))
@@ -265,4 +264,23 @@ func (r *Runtime) awaitWork(ctx context.Context, attempt, role string) error {
 func processAlive(pid int) bool {
 	v, err := statusField(pid, "State")
 	return err == nil && v != "" && v[0] != 'Z' && v[0] != 'X'
+}
+
+// openToInit makes the images readable for the restored init, which opens some of them by itself: at first as a root of the host that
+// has lost its capabilities, then with the ids of its user namespace. So everybody may read the files and pass through the directory,
+// which nobody else can reach: its parent is closed, and the images lie outside of what the container can see.
+func openToInit(dir string) error {
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.Chmod(filepath.Join(dir, f.Name()), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
