@@ -173,6 +173,18 @@ func TestShow(t *testing.T) {
 	f.run(t, "show", "nope").fails(t, 3, "NOT_FOUND", "nope")
 }
 
+func TestCompletion(t *testing.T) {
+	if r := newFake(t).has(three()...).run(t, "__complete", "show", ""); r.code != 0 || !strings.HasPrefix(r.out, "1000\tdb\ndb\n101\tweb\nweb\n102") {
+		t.Errorf("containers: %d %q", r.code, r.out)
+	}
+	if r := nodesFake(t).run(t, "__complete", "migrate", "101", "--to", ""); r.code != 0 || !strings.HasPrefix(r.out, "n2\nn1\n") {
+		t.Errorf("nodes: %d %q", r.code, r.out)
+	}
+	if r := newFake(t).run(t, "completion", "bash"); r.code != 0 || !strings.Contains(r.out, "__start_vzctl-cluster") {
+		t.Errorf("script: %d", r.code)
+	}
+}
+
 func TestConsole(t *testing.T) {
 	f := newFake(t).says("ConsoleLog", &vzpb.ConsoleLogResponse{Data: []byte("boot\x1b[1m\n")}, nil)
 	if r := f.run(t, "console", "web", "--tail", "1K").ok(t); r.out != "boot\x1b[1m\n" {

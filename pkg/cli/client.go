@@ -112,10 +112,11 @@ type tries struct {
 	n       int // masters
 	op      string
 	round   int
-	asked   bool // a master got the call
-	sent    bool // something may have been done
-	unknown int  // answers UNKNOWN
-	last    string
+	asked   bool   // a master got the call
+	sent    bool   // something may have been done
+	unknown int    // answers UNKNOWN
+	last    string // what the last attempt ended with
+	said    string // what a master answered last: tells more than another one's silence
 }
 
 // refused judges the error of an attempt that was sent: nil means try again.
@@ -126,6 +127,9 @@ func (t *tries) refused(addr string, answered bool, err error) error {
 	}
 	t.asked = true
 	t.last = fmt.Sprintf("%s: %s", addr, status.Convert(err).Message())
+	if answered {
+		t.said = t.last
+	}
 	switch code := status.Code(err); {
 	case t.ctx.Err() != nil:
 		t.sent = true
@@ -170,6 +174,9 @@ func (t *tries) pause() error {
 // over says how it stands when the time is over or the operator has had enough.
 func (t *tries) over() error {
 	mutation := t.op != ""
+	if t.said != "" {
+		t.last = t.said
+	}
 	switch {
 	case mutation && t.sent:
 		return Unknown(t.op, "no answer to the order ("+t.last+")")

@@ -173,6 +173,14 @@ func TestNobodyIsUnreachable(t *testing.T) {
 	}
 }
 
+// TestReasonOfAMaster: what a master says is reported, not that another one is dead.
+func TestReasonOfAMaster(t *testing.T) {
+	c := client(t, serve(t, &master{answer: always(codes.Unavailable)}), nobody(t))
+	if e := AsError(c.Read(t.Context(), 2*time.Second, cordon(""))); e.Code != Unreachable || !strings.Contains(e.Error(), "because") {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
