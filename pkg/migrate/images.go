@@ -166,6 +166,10 @@ func (r *fileReceiver) open(f *vzpb.TransferFile) error {
 	if err != nil {
 		return err
 	}
+	// CRIU opens images as the container's own user, too; nobody else gets as far as here: see makeImagesDir. Whatever the umask.
+	if err := out.Chmod(0o644); err != nil {
+		return errors.Join(err, out.Close())
+	}
 	r.f, r.h, r.now = out, blake3.New(), File{Set: f.Set, Name: f.Name}
 	return nil
 }
