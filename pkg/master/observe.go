@@ -3,6 +3,7 @@ package master
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
@@ -140,12 +141,7 @@ func observeError(c *cluster.Container, cp copyReport) {
 // heldUpTo tells whether the node holds any copy of the container up to epoch e. One that could not be made does not count: an agent
 // reports it for as long as it is wanted, and what may be left of it is discarded by name.
 func heldUpTo(r *report, ctid string, e cluster.Epoch) bool {
-	for _, c := range r.Copies {
-		if c.CTID == ctid && c.Epoch <= e && c.State != cluster.CopyFailed {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.copiesOf(ctid), func(c cluster.CopyInfo) bool { return c.Epoch <= e && c.State != cluster.CopyFailed })
 }
 
 func orText(s, otherwise string) string {

@@ -75,6 +75,7 @@ func TestObserveIsSafe(t *testing.T) {
 				cp.Error = rapid.SampledFrom([]string{"", "boom"}).Draw(t, "error")
 				r.Copies = append(r.Copies, cp)
 			}
+			r.index()
 		}
 		owner := cluster.Node{Name: "n1", State: cluster.NodeOnline, BootID: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "node boot")}
 		o := observe(c, owner, m, r, now)
@@ -152,7 +153,7 @@ func TestDiscardsAreSafe(t *testing.T) {
 			if rapid.IntRange(0, 4).Draw(t, "asks") == 0 {
 				r.Migrations["6"] = sideReport{Role: roleSource}
 			}
-			seen.nodes[n] = r
+			seen.nodes[n] = r.index()
 		}
 		own, complete := seen.nodes["n1"].find("101")
 		complete = complete && own.Epoch >= 3 && (own.State == cluster.CopyRunning || own.State == cluster.CopyStopped)

@@ -53,7 +53,8 @@ type report struct {
 	Templates  map[string]bool       // digests
 	MaxTerm    uint64
 
-	essence string // equal for two reports that differ only in usage and progress
+	byCTID  map[string][]int // indexes into Copies
+	essence string           // equal for two reports that differ only in usage and progress
 }
 
 // Bounds of a report: an agent may not fill the leader's memory.
@@ -85,6 +86,7 @@ func decode(r *vzpb.Report, now time.Time) (*report, error) {
 			RunGen:   c.RunGen, SpecGen: c.SpecGen, ErrorGen: c.ErrorGen, Usage: usage(c.Usage),
 		})
 	}
+	out.index()
 	for _, m := range r.Migrations {
 		s, err := decodeSide(m)
 		if err != nil {
@@ -140,6 +142,15 @@ func essence(r *vzpb.Report) string {
 	return string(b)
 }
 
+// index makes looking for a container's copies cheap: each loop does it for every container.
+func (r *report) index() *report {
+	r.byCTID = make(map[string][]int, len(r.Copies))
+	for i, c := range r.Copies {
+		r.byCTID[c.CTID] = append(r.byCTID[c.CTID], i)
+	}
+	return r
+}
+
 // find returns the copy that counts as the container itself: the newest that is neither frozen, staged nor retired.
 func (r *report) find(ctid string) (copyReport, bool) {
 	var best copyReport
@@ -147,12 +158,13 @@ func (r *report) find(ctid string) (copyReport, bool) {
 	if r == nil {
 		return best, false
 	}
-	for _, c := range r.Copies {
+	for _, i := range r.byCTID[ctid] {
+		c := r.Copies[i]
 		switch c.State {
 		case cluster.CopyFrozen, cluster.CopyStaged, cluster.CopyRetired:
 			continue
 		}
-		if c.CTID == ctid && (!found || c.Epoch > best.Epoch) {
+		if !found || c.Epoch > best.Epoch {
 			best, found = c, true
 		}
 	}
@@ -165,10 +177,8 @@ func (r *report) copiesOf(ctid string) []cluster.CopyInfo {
 	if r == nil {
 		return nil
 	}
-	for _, c := range r.Copies {
-		if c.CTID == ctid {
-			out = append(out, c.CopyInfo)
-		}
+	for _, i := range r.byCTID[ctid] {
+		out = append(out, r.Copies[i].CopyInfo)
 	}
 	return out
 }
