@@ -24,6 +24,7 @@ const holdLimit = 64 << 20
 type Holder struct {
 	c     Config
 	mac   net.HardwareAddr
+	own   net.HardwareAddr // the tap's
 	addrs [][]byte // 4-byte addresses, for ARP
 	file  *os.File
 	index int
@@ -83,7 +84,7 @@ func (h *Holder) plug(br netlink.Link) error {
 	if err != nil {
 		return err
 	}
-	h.index = tap.Attrs().Index
+	h.index, h.own = tap.Attrs().Index, tap.Attrs().HardwareAddr
 	if err := netlink.LinkSetTxQLen(tap, 10000); err != nil { // frames: until the reader gets to run
 		return err
 	}
@@ -143,7 +144,7 @@ func (h *Holder) take(frame []byte) {
 	defer h.mu.Unlock()
 	switch {
 	case h.passing:
-		_, _ = h.file.Write(frame)
+		_ = h.put(frame)
 	case h.bytes+len(frame) > holdLimit:
 		h.dropped++
 	default:
@@ -200,7 +201,7 @@ func (h *Holder) PutBack() (held, dropped int, err error) {
 	defer h.mu.Unlock()
 	var errs []error
 	for _, f := range h.held {
-		if _, err := h.file.Write(f); err != nil {
+		if err := h.put(f); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -210,6 +211,14 @@ func (h *Holder) PutBack() (held, dropped int, err error) {
 		err = fmt.Errorf("put %d frames of %s back: %w", len(errs), h.c.Host, errs[0])
 	}
 	return held, dropped, err
+}
+
+// put gives one frame to the bridge, as coming from the holder itself: under its sender's address every switch on its way would learn
+// that the sender is here, and the container's answer to it would be lost.
+func (h *Holder) put(frame []byte) error {
+	copy(frame[6:12], h.own)
+	_, err := h.file.Write(frame)
+	return err
 }
 
 // Forget removes the bridge's forwarding entry of the container: it is no longer here.
