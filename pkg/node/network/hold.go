@@ -25,7 +25,7 @@ type Holder struct {
 	c     Config
 	mac   net.HardwareAddr
 	own   net.HardwareAddr // the tap's
-	addrs [][]byte // 4-byte addresses, for ARP
+	addrs [][]byte         // 4-byte addresses, for ARP
 	file  *os.File
 	index int
 	done  chan struct{} // closed when the reader has ended
