@@ -15,14 +15,14 @@ import (
 
 func (a *app) createCommand() *cobra.Command {
 	var o order
-	var s specFlags
+	s := specFlags{spec: cluster.Spec{OnBoot: true}} // a node's reboot must not lose a service silently
 	var on string
 	var start bool
 	cmd := &cobra.Command{
 		Use:   "create CTID|NAME --ostemplate TEMPLATE [parameters]",
 		Short: "make a container; the cluster chooses the node unless --on",
 		Long: fmt.Sprintf(`make a container, stopped unless --start. A number is taken as its CTID (from %d); with a name the cluster picks a free CTID.
-Without --on the cluster places it where most room is left. What is not given is --cpus 1 --ram 512M --diskspace 2G.`, cluster.MinCTID),
+Without --on the cluster places it where most room is left. What is not given is --cpus 1 --ram 512M --diskspace 2G --onboot yes.`, cluster.MinCTID),
 		Example: "  vzctl-cluster create web1 --ostemplate debian --ram 1G --ipadd 10.0.0.5/24 --start",
 		Args:    operands("CTID|NAME"),
 		RunE: runE(func(cmd *cobra.Command, args []string) error {

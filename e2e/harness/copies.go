@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/vzcluster/vzcluster/pkg/cluster"
 )
 
 // Copy is one copy of a container with processes, as the kernel shows it: not what anybody says.
@@ -127,7 +129,7 @@ func (c *Cluster) oneCopy(ctx context.Context, ctid string) (string, error) {
 	}
 	var reported []string
 	for _, n := range nodes {
-		if n.Live == nil {
+		if n.Live == nil || n.State != cluster.NodeOnline { // what a dead host said last does not count
 			continue
 		}
 		for _, p := range n.Live.Copies {

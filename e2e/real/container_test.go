@@ -24,7 +24,7 @@ func TestLife(t *testing.T) {
 		"id -u":    "0\n",
 		"echo $$":  "",
 		"cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; true": "",
-		"wget -q -O /dev/null http://10.77.1.40/ && echo served":           "served\n",
+		"wget -q -O /dev/null http://10.77.1.40/ && echo served":            "served\n",
 	} {
 		if got := must(t, ctx, "exec", "300", "--", "sh", "-c", cmd); want != "" && got != want {
 			t.Errorf("%s: %q, want %q", cmd, got, want)
@@ -44,7 +44,7 @@ func TestLife(t *testing.T) {
 	if f := strings.Fields(uid); len(f) != 3 || f[1] == "0" || f[2] != "65536" {
 		t.Errorf("uid map %q: want a range of its own", uid)
 	}
-	if out, err := c.Lab.Exec(ctx, "client", "ping", "-c1", "-W2", "10.77.1.40"); err != nil {
+	if out, err := c.Lab.Exec(ctx, lab.ClientHost, "busybox", "ping", "-c1", "-W2", "10.77.1.40"); err != nil {
 		t.Errorf("ping from the client: %v %s", err, out)
 	}
 	must(t, ctx, "stop", "300")

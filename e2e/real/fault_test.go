@@ -77,8 +77,8 @@ func TestCorruptImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Code != 4 || !contains(res.Stderr, "digest") {
-		t.Errorf("migrate: exit %d, stderr %q; want 4 and the digest named", res.Code, res.Stderr)
+	if res.Code != 4 || !contains(res.Stderr, "differs from what was sent") {
+		t.Errorf("migrate: exit %d, stderr %q; want 4 and the damaged file named", res.Code, res.Stderr)
 	}
 	if node := oneCopy(t, ctx, "corrupt", 10*time.Second); node != "n1" {
 		t.Errorf("it runs on %s", node)
@@ -98,9 +98,7 @@ func TestTargetPoweroff(t *testing.T) {
 	for _, phase := range []cluster.Phase{cluster.PhaseCopy, cluster.PhaseSwitch} {
 		id := detach(t, ctx, "target", "n2")
 		waitPhase(t, ctx, id, phase)
-		if err := c.Lab.Poweroff("n2"); err != nil {
-			t.Fatal(err)
-		}
+		poweroff(t, "n2")
 		if node := oneCopy(t, ctx, "target", 60*time.Second); node != "n1" {
 			t.Fatalf("target off in %s: it runs on %s", phase, node)
 		}
@@ -153,9 +151,7 @@ func TestNodeReboot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Lab.Poweroff("n3"); err != nil {
-		t.Fatal(err)
-	}
+	poweroff(t, "n3")
 	if err := c.Lab.Start("n3"); err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +166,20 @@ func TestNodeReboot(t *testing.T) {
 	}
 	if after.Epoch <= before.Epoch {
 		t.Errorf("a cold start needs a new epoch: %d before, %d after", before.Epoch, after.Epoch)
+	}
+}
+
+// poweroff switches a host off; it is on again when the test ends, however it ends.
+func poweroff(t *testing.T, host string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := c.Lab.Start(host); err != nil {
+			t.Error(err)
+		}
+		waitOnline(t, testContext(t, time.Minute), host)
+	})
+	if err := c.Lab.Poweroff(host); err != nil {
+		t.Fatal(err)
 	}
 }
 
