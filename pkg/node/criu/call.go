@@ -84,9 +84,7 @@ func (w *Worker) operate(ctx context.Context, op string, t rpc.CriuReqType, opts
 		w.Kill()
 		return &Error{Op: op, Text: w.logTail(logFile), Err: err}
 	}
-	w.conn.Close()
-	<-w.ended
-	w.removePidFile()
+	w.finish()
 	return nil
 }
 

@@ -55,6 +55,11 @@ func standIn() {
 		child := exec.Command("sleep", "300")
 		_ = child.Start()
 		time.Sleep(time.Hour)
+	case "leave":
+		child := exec.Command("sleep", "300")
+		child.Stdin = os.NewFile(3, "socket") // it keeps the socket open
+		_ = child.Start()
+		os.Exit(1)
 	case "crash":
 		os.Exit(1)
 	case "fail":
@@ -112,11 +117,16 @@ func TestHooks(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	for _, s := range []string{"crash", "fail"} {
+	for _, s := range []string{"crash", "fail", "leave"} {
 		w, _ := startStandIn(t)
 		var e *Error
 		if err := w.Dump(context.Background(), script(s), nil); !errors.As(err, &e) || e.Op != "dump" {
 			t.Errorf("%s: %v", s, err)
+		}
+		for _, p := range processes() {
+			if p.session == w.Pid() {
+				t.Errorf("%s: process %d is left", s, p.pid)
+			}
 		}
 	}
 }

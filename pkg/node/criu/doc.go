@@ -14,7 +14,10 @@
 //     the death of this process, since CRIU then reads an end of file instead of an answer. It is the only commit gate: an
 //     error at a later notification is ignored by CRIU.
 //   - A restore from a truncated image can hang for ever: always give the context a deadline.
-//   - A killed dump leaves the tasks running, frozen by nobody, and with TCP sockets in repair mode (see [EndTCPRepair]).
+//   - A killed dump leaves the tasks running, frozen by nobody, and with TCP sockets in repair mode (see [EndTCPRepair]). Until they are
+//     frozen again some may have died of injected code, or closed a connection that answered reads with EPERM. So a dump is killed
+//     only when it hangs.
+//   - A killed CRIU can leave a helper that keeps the socket open: its death is seen by the process, not by an end of file.
 //
 // No configuration file of the host is read, and the environment is empty: options come from the caller alone.
 package criu

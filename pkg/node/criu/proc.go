@@ -12,48 +12,66 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stat reads state, parent and start time (clock ticks since boot) of a process.
-func stat(pid int) (state byte, ppid int, start uint64, err error) {
+// process is what /proc/PID/stat says of a living one.
+type process struct {
+	pid, parent, session int
+	start                uint64 // clock ticks since boot
+}
+
+func stat(pid int) (process, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, 0, 0, err
+		return process{}, err
 	}
 	i := bytes.LastIndexByte(b, ')') // the name before it may hold anything
 	f := strings.Fields(string(b[i+1:]))
 	if i < 0 || len(f) < 20 {
-		return 0, 0, 0, fmt.Errorf("process %d: unreadable stat", pid)
+		return process{}, fmt.Errorf("process %d: unreadable stat", pid)
 	}
-	ppid, err1 := strconv.Atoi(f[1])
-	start, err2 := strconv.ParseUint(f[19], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, 0, 0, fmt.Errorf("process %d: unreadable stat", pid)
+	if f[0] == "Z" || f[0] == "X" {
+		return process{}, fmt.Errorf("process %d has ended", pid)
 	}
-	return f[0][0], ppid, start, nil
+	p := process{pid: pid}
+	p.parent, err = strconv.Atoi(f[1])
+	if err == nil {
+		p.session, err = strconv.Atoi(f[3])
+	}
+	if err == nil {
+		p.start, err = strconv.ParseUint(f[19], 10, 64)
+	}
+	if err != nil {
+		return process{}, fmt.Errorf("process %d: unreadable stat: %w", pid, err)
+	}
+	return p, nil
 }
 
 func startTime(pid int) (uint64, error) {
-	state, _, start, err := stat(pid)
-	if err == nil && (state == 'Z' || state == 'X') {
-		err = fmt.Errorf("process %d has ended", pid)
-	}
-	return start, err
+	p, err := stat(pid)
+	return p.start, err
 }
 
-// descendants lists the living processes below pid, nearest first.
-func descendants(pid int) []int {
+// processes lists the living ones.
+func processes() []process {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
-	children := map[int][]int{}
+	var all []process
 	for _, e := range entries {
-		p, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			if p, err := stat(pid); err == nil {
+				all = append(all, p)
+			}
 		}
-		if state, ppid, _, err := stat(p); err == nil && state != 'Z' && state != 'X' {
-			children[ppid] = append(children[ppid], p)
-		}
+	}
+	return all
+}
+
+// descendants lists the living processes below pid, nearest first.
+func descendants(pid int) []int {
+	children := map[int][]int{}
+	for _, p := range processes() {
+		children[p.parent] = append(children[p.parent], p.pid)
 	}
 	var all []int
 	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
@@ -78,6 +96,25 @@ func killTree(pid int) {
 		time.Sleep(time.Millisecond)
 	}
 	_ = unix.Kill(pid, unix.SIGKILL)
+	killSession(pid)
+}
+
+// killSession kills what a worker that has ended left of its session: helpers of its own, or tasks that it had begun to restore. A session's
+// number is not given out again while any process is in it.
+func killSession(sid int) {
+	for range 200 {
+		left := 0
+		for _, p := range processes() {
+			if p.session == sid && p.pid != sid {
+				left++
+				_ = unix.Kill(p.pid, unix.SIGKILL)
+			}
+		}
+		if left == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // waitGone waits until the process that began at that time has ended.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,11 @@ type Worker struct {
 	ended  chan struct{} // closed when the process was reaped
 }
 
-const pidFile = "criu.pid"
+const (
+	pidFile = "criu.pid"
+	// lastWords is how long an answer may take from the worker's end: it has been sent before.
+	lastWords = 100 * time.Millisecond
+)
 
 // Start starts a worker, which then waits for its request for as long as it takes.
 func Start(cfg Config) (*Worker, error) {
@@ -119,6 +124,8 @@ func start(cfg Config) (*Worker, error) {
 	}
 	go func() {
 		_ = w.cmd.Wait()
+		// A helper of its own may have outlived it and keep the socket open: the end of file would never come.
+		_ = w.conn.SetReadDeadline(time.Now().Add(lastWords))
 		close(w.ended)
 	}()
 	if err := w.writePidFile(); err != nil {
@@ -148,11 +155,19 @@ func (w *Worker) Kill() {
 	w.killed.Do(func() {
 		select {
 		case <-w.ended:
+			killSession(w.Pid())
 		default:
 			killTree(w.Pid())
 		}
 		w.conn.Close()
 	})
+	<-w.ended
+	w.removePidFile()
+}
+
+// finish is for a worker that has succeeded: there is nothing left to kill, what it restored is not its own any more.
+func (w *Worker) finish() {
+	w.killed.Do(func() { w.conn.Close() })
 	<-w.ended
 	w.removePidFile()
 }
@@ -205,7 +220,10 @@ func KillStale(ctx context.Context, dir string) error {
 	if err != nil || pid == 0 {
 		return err
 	}
-	if now, err := startTime(pid); err == nil && now == begun {
+	switch now, err := startTime(pid); {
+	case err != nil:
+		killSession(pid)
+	case now == begun:
 		killTree(pid)
 		if err := waitGone(ctx, pid, begun); err != nil {
 			return fmt.Errorf("kill stale criu %d: %w", pid, err)

@@ -72,7 +72,7 @@ func (c *client) run() {
 }
 
 func (c *client) incr(r *bufio.Reader) (int64, error) {
-	_ = c.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := c.conn.Write([]byte("INCR movetest\r\n")); err != nil {
 		return 0, err
 	}
@@ -86,6 +86,20 @@ func (c *client) incr(r *bufio.Reader) (int64, error) {
 // alive waits for some more answers and returns the longest gap since it was last called.
 func (c *client) alive() time.Duration {
 	c.t.Helper()
+	gap, err := c.look()
+	if err != nil {
+		c.t.Fatalf("the connection broke: %v", err)
+	}
+	return gap
+}
+
+// works is alive for connections that may break.
+func (c *client) works() bool {
+	_, err := c.look()
+	return err == nil
+}
+
+func (c *client) look() (time.Duration, error) {
 	c.mu.Lock()
 	want := c.count + 20
 	c.mu.Unlock()
@@ -94,13 +108,13 @@ func (c *client) alive() time.Duration {
 		n, gap, err := c.count, c.gap, c.err
 		c.mu.Unlock()
 		if err != nil {
-			c.t.Fatalf("the connection broke: %v", err)
+			return gap, err
 		}
 		if n >= want {
 			c.mu.Lock()
 			c.gap = 0
 			c.mu.Unlock()
-			return gap
+			return gap, nil
 		}
 		time.Sleep(time.Millisecond)
 	}
