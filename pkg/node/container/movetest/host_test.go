@@ -28,7 +28,8 @@ import (
 const cgroupParent = "vzmovetest"
 
 func cleanCgroups() error {
-	return errors.Join(container.RemoveCgroupParent(cgroupParent+"/a"), container.RemoveCgroupParent(cgroupParent+"/b"))
+	return errors.Join(container.RemoveCgroupParent(cgroupParent+"/a"),
+		container.RemoveCgroupParent(cgroupParent+"/b"), container.RemoveCgroupParent(cgroupParent))
 }
 
 // Order is one call of a host's runtime.
