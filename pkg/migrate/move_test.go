@@ -133,7 +133,9 @@ func (s *stage) startTarget() {
 	dir := s.dst.Dir
 	r, err := migrate.NewTarget(migrate.TargetConfig{
 		Engine: s.dst, Node: "n2", JournalDir: filepath.Join(dir, "lib"), ImagesDir: filepath.Join(dir, "run"), Notify: s.news, WaitLease: lease,
-		ColdStart: func(ctx context.Context, a migrate.Attempt, _ cluster.Epoch) error { return s.dst.Start(ctx, a.Container) },
+		ColdStart: func(ctx context.Context, a migrate.Attempt, _ cluster.Epoch) error {
+			return s.dst.Start(ctx, a.Container)
+		},
 	}, s.attempt)
 	if err != nil {
 		s.t.Fatal(err)

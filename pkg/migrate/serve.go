@@ -212,6 +212,10 @@ func (r *receiving) roundEnd() error {
 	if err := r.tree.Sync(); err != nil {
 		return err
 	}
+	select {
+	case r.t.round <- struct{}{}:
+	default:
+	}
 	done := &vzpb.TransferRoundDone{Number: round.Number, Bytes: r.tree.Sum().Bytes}
 	return r.send(&vzpb.TransferReply{Part: &vzpb.TransferReply_RoundDone{RoundDone: done}})
 }

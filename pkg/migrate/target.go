@@ -45,6 +45,7 @@ type Target struct {
 	voted  func()     // ends the stage that begins with the vote
 	root   string     // set before ready is closed
 	ready  chan struct{}
+	round  chan struct{} // a running round is on the disk
 	staged chan *staging // the stream's end result, once
 	over   chan struct{} // closed when Run ends
 	serve  serving
@@ -58,7 +59,7 @@ type staging struct {
 
 // NewTarget begins the attempt, durably and before a byte is accepted (R7), or resumes it from its journal.
 func NewTarget(cfg TargetConfig, a Attempt) (*Target, error) {
-	t := &Target{cfg: cfg, ready: make(chan struct{}), staged: make(chan *staging, 1), over: make(chan struct{})}
+	t := &Target{cfg: cfg, ready: make(chan struct{}), round: make(chan struct{}, 1), staged: make(chan *staging, 1), over: make(chan struct{})}
 	t.serve.replies = make(chan *vzpb.TransferReply, 4)
 	t.init(a, cfg.Notify)
 	if t.cfg.Settled == nil {
@@ -107,6 +108,7 @@ func (t *Target) Run(ctx context.Context) error {
 	}
 	err := t.runPhases(ctx, []phase{
 		{cluster.PhasePrepare, t.prepare},
+		{cluster.PhaseCopy, t.arm},
 		{cluster.PhaseSwitch, t.hold},
 	})
 	if err != nil {
@@ -148,13 +150,41 @@ func (t *Target) prepare(ctx context.Context, a Assignment) error {
 	return nil
 }
 
-// hold restores what has come and holds it before its first instruction; then it votes.
-func (t *Target) hold(ctx context.Context, _ Assignment) error {
-	end := t.watch.begin(StageArm)
+// arm starts what a restore will need while the container still runs at the source: once the first round is here, since what is mounted
+// has to be there, or at the latest at the switch.
+func (t *Target) arm(ctx context.Context, _ Assignment) error {
+	if !t.has(stepStaged) {
+		if err := t.firstRound(ctx); err != nil {
+			return err
+		}
+	}
+	defer t.watch.begin(StageArm)()
 	if err := t.cfg.Engine.Prepare(ctx, t.attempt); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	end()
+	return nil
+}
+
+func (t *Target) firstRound(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		switching, changed := phaseRank[t.latest.Migration.Phase] >= phaseRank[cluster.PhaseSwitch], t.changed
+		t.mu.Unlock()
+		if switching {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.round:
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// hold restores what has come and holds it before its first instruction; then it votes.
+func (t *Target) hold(ctx context.Context, _ Assignment) error {
 	var tree *rootsync.Receiver
 	if t.has(stepStaged) {
 		if err := t.verifyAgain(); err != nil {
