@@ -42,13 +42,6 @@ func (l *lease) renew(until time.Duration) {
 	l.renewed = make(chan struct{})
 }
 
-// valid tells whether the lease stands now.
-func (l *lease) valid() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.now() < l.until
-}
-
 // wait returns when the lease is valid.
 func (l *lease) wait(ctx context.Context) error {
 	for {
