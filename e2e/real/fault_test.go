@@ -2,7 +2,6 @@ package real
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -309,14 +308,4 @@ func daemonsOf(t *testing.T, node string) []lab.Daemon {
 	}
 	t.Fatalf("no host %s", node)
 	return nil
-}
-
-// atoi is for figures that a command printed.
-func atoi(t *testing.T, s string) int {
-	t.Helper()
-	n, err := strconv.Atoi(strings.TrimSpace(s))
-	if err != nil {
-		t.Fatalf("not a number: %q", s)
-	}
-	return n
 }

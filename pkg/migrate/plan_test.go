@@ -99,7 +99,9 @@ func TestNext(t *testing.T) {
 		{"nobody ever heard of it", aborting().with(func(s *sight) {
 			s.a.Attempt, s.b.Attempt, s.a.Report, s.b.Report = false, false, t0.Add(Quiet), t0.Add(Quiet)
 		}), cluster.PhaseFailed, ""},
-		{"neither could even begin", aborting().with(func(s *sight) { s.a.Error, s.b.Error, s.a.Report, s.b.Report = "no journal", "no journal", t0.Add(10*Quiet), t0.Add(10*Quiet) }), cluster.PhaseFailed, ""},
+		{"neither could even begin", aborting().with(func(s *sight) {
+			s.a.Error, s.b.Error, s.a.Report, s.b.Report = "no journal", "no journal", t0.Add(10*Quiet), t0.Add(10*Quiet)
+		}), cluster.PhaseFailed, ""},
 		{"could not begin, but is frozen", aborting().with(func(s *sight) {
 			s.a.Report, s.b.Report = t0.Add(10*Quiet), t0.Add(10*Quiet)
 			s.a.Error, s.b.Error, s.a.Copies = "no journal", "no journal", []cluster.CopyInfo{{Epoch: 4, State: cluster.CopyFrozen}}

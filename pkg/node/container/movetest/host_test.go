@@ -296,7 +296,6 @@ func (h *host) must(op string, a migrate.Attempt, more ...func(*Order)) Reply {
 func dir(d string) func(*Order)          { return func(o *Order) { o.Dir = d } }
 func epoch(e cluster.Epoch) func(*Order) { return func(o *Order) { o.Epoch = e } }
 func argv(a ...string) func(*Order)      { return func(o *Order) { o.Argv = a } }
-func limit(d time.Duration) func(*Order) { return func(o *Order) { o.Limit = d } }
 
 // cgroupProcs counts the processes in the container's cgroups on this host.
 func (h *host) cgroupProcs(ctid string) int {
