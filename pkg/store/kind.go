@@ -36,6 +36,10 @@ type Meta struct {
 	ClusterID string    `json:"cluster_id"` // 32 hex digits, made when the first leader founded the cluster
 	Format    int       `json:"format"`     // of the records; see [Format]. Its name and meaning are for ever
 	Created   time.Time `json:"created"`
+
+	// TermBase is added to the terms of the log: agents remember the highest term that they obeyed, and the log that the state was
+	// moved to or restored into counts from its own beginning.
+	TermBase uint64 `json:"term_base,omitempty"`
 }
 
 // Counter is a number that only grows, for ids that must never be used twice. See [Tx.Next].

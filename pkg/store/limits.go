@@ -13,7 +13,7 @@ const MaxKeyBytes = 512
 
 // MaxTxnReads is how many preconditions a transaction may have: one less than etcd takes, because that back end adds the
 // comparison of its leader key to each of them.
-const MaxTxnReads = MaxTxnOps - 1
+const MaxTxnReads = 128 - 1
 
 // opOverhead is what one operation costs on the wire beside its key and value, generously.
 const opOverhead = 64

@@ -14,9 +14,10 @@ import (
 // Rev is the revision of the log at which a key was last written. It only grows. 0 means: does not exist.
 type Rev uint64
 
-// Limits of one transaction: those of etcd, so that every back end takes what one takes.
+// Limits of one transaction: those of etcd, so that every back end takes what one takes. Of its 128 operations one is left to the back
+// end itself.
 const (
-	MaxTxnOps   = 128
+	MaxTxnOps   = 128 - 1
 	MaxTxnBytes = 1<<20 + 1<<19 // 1.5 MiB
 )
 

@@ -108,7 +108,8 @@ func (s *Store) pause(ctx context.Context, attempt int, c *conflictError) error 
 }
 
 // Lead runs run whenever this member is the leader, as [Log.Lead] does, but only once the mirror holds everything that was
-// acknowledged before; the first leader of all also founds the cluster (see [Meta]).
+// acknowledged before; the first leader of all also founds the cluster (see [Meta]). The term that run is told is the log's plus
+// [Meta].TermBase.
 func (s *Store) Lead(ctx context.Context, run func(ctx context.Context, term uint64) error) error {
 	return s.log.Lead(ctx, func(ctx context.Context, term uint64) error {
 		st, err := s.Fresh(ctx)
@@ -116,11 +117,11 @@ func (s *Store) Lead(ctx context.Context, run func(ctx context.Context, term uin
 			return fmt.Errorf("catch up as the leader: %w", err)
 		}
 		if st.metaRev == 0 {
-			if _, err := s.Update(ctx, found); err != nil {
+			if st, err = s.Update(ctx, found); err != nil {
 				return fmt.Errorf("found the cluster: %w", err)
 			}
 		}
-		return run(ctx, term)
+		return run(ctx, st.meta.TermBase+term)
 	})
 }
 
