@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -23,6 +24,12 @@ type Config struct {
 
 	// Stream replaces plain TCP, for TLS and for tests. It is called once per Run; the layer is closed with it.
 	Stream func() (raft.StreamLayer, error)
+
+	// DiskLimit is how long one operation on the disk may take before it counts as hung. 0: DefaultDiskLimit.
+	DiskLimit time.Duration
+	// Abandon is called when the disk hangs and must end the process at once: as long as it lives the other masters take it for
+	// well. nil: Run returns ErrDiskHung.
+	Abandon func(error)
 
 	Logger *slog.Logger // nil: slog.Default()
 

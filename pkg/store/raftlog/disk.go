@@ -111,9 +111,11 @@ func (d *disk) close() error {
 type strict struct {
 	*wal.WAL
 	fatal func(error)
+	dog   *watchdog
 }
 
-func (s strict) checked(what string, err error) error {
+func (s strict) checked(what string, write func() error) error {
+	err := s.dog.do("writing the log ("+what+")", write)
 	if err != nil {
 		err = fmt.Errorf("raft log: %s: %w", what, err)
 		s.fatal(err)
@@ -122,18 +124,26 @@ func (s strict) checked(what string, err error) error {
 }
 
 // StoreLog implements [raft.LogStore].
-func (s strict) StoreLog(l *raft.Log) error { return s.checked("append", s.WAL.StoreLog(l)) }
+func (s strict) StoreLog(l *raft.Log) error {
+	return s.checked("append", func() error { return s.WAL.StoreLog(l) })
+}
 
 // StoreLogs implements [raft.LogStore].
-func (s strict) StoreLogs(l []*raft.Log) error { return s.checked("append", s.WAL.StoreLogs(l)) }
+func (s strict) StoreLogs(l []*raft.Log) error {
+	return s.checked("append", func() error { return s.WAL.StoreLogs(l) })
+}
 
 // DeleteRange implements [raft.LogStore].
 func (s strict) DeleteRange(a, b uint64) error {
-	return s.checked("truncate", s.WAL.DeleteRange(a, b))
+	return s.checked("truncate", func() error { return s.WAL.DeleteRange(a, b) })
 }
 
 // Set implements [raft.StableStore].
-func (s strict) Set(k, v []byte) error { return s.checked("vote", s.WAL.Set(k, v)) }
+func (s strict) Set(k, v []byte) error {
+	return s.checked("vote", func() error { return s.WAL.Set(k, v) })
+}
 
 // SetUint64 implements [raft.StableStore].
-func (s strict) SetUint64(k []byte, v uint64) error { return s.checked("term", s.WAL.SetUint64(k, v)) }
+func (s strict) SetUint64(k []byte, v uint64) error {
+	return s.checked("term", func() error { return s.WAL.SetUint64(k, v) })
+}

@@ -101,7 +101,7 @@ func TestEveryFailedWriteIsFatal(t *testing.T) {
 		"SetUint64":   func(s strict) error { return s.SetUint64([]byte("k"), 1) },
 	} {
 		var fatal error
-		err := write(strict{d.log, func(err error) { fatal = err }})
+		err := write(strict{d.log, func(err error) { fatal = err }, new(watchdog)})
 		if err == nil || fatal == nil {
 			t.Errorf("%s on a closed log: returned %v, fatal %v", name, err, fatal)
 		}

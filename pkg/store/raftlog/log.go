@@ -28,6 +28,7 @@ const (
 	handoverTimeout = 2 * time.Second // of the leadership when Run ends
 	drainTimeout    = 2 * time.Second // of the calls that are under way then
 	shutdownTimeout = 10 * time.Second
+	snapshotTimeout = 2 * time.Minute  // of a snapshot that is asked for
 	rpcTimeout      = 10 * time.Second // of raft's transport
 	maxPooledConns  = 3                // per peer
 )
@@ -49,7 +50,8 @@ type Log struct {
 	fatalOnce sync.Once
 	fatal     chan error // the one error that ends Run
 
-	leadLock sync.Mutex    // held by Lead: raft's leader channel has one reader
+	leadLock sync.Mutex // held by Lead: raft's leader channel has one reader
+	dog      watchdog
 	barrier  atomic.Uint64 // the last term in which a barrier of ours was committed
 	pulse    pulse
 	calls    calls
@@ -62,6 +64,9 @@ func New(conf Config) (*Log, error) {
 	}
 	if conf.Logger == nil {
 		conf.Logger = slog.Default()
+	}
+	if conf.DiskLimit == 0 {
+		conf.DiskLimit = DefaultDiskLimit
 	}
 	l := &Log{
 		conf:    conf,
@@ -87,6 +92,9 @@ func (l *Log) die(err error) {
 // called once. When it fails the process must end: the state on disk is only good after it was read again.
 func (l *Log) Run(ctx context.Context) (err error) {
 	defer close(l.stopped)
+	beat, stopBeat := context.WithCancel(context.Background())
+	defer stopBeat()
+	go l.dog.run(beat, l.conf.DiskLimit, l.hung)
 	d, err := openDisk(l.conf.DataDir, l.conf.ID, l.log)
 	if err != nil {
 		return fmt.Errorf("raft: %w", err)
@@ -98,9 +106,12 @@ func (l *Log) Run(ctx context.Context) (err error) {
 	l.raft = r
 	close(l.ready)
 
-	beat, stopBeat := context.WithCancel(context.Background())
-	defer stopBeat()
 	go l.pulse.run(beat)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		l.watch(beat)
+	}()
 
 	select {
 	case <-ctx.Done():
@@ -111,16 +122,40 @@ func (l *Log) Run(ctx context.Context) (err error) {
 	}
 	// The transport first: on a hung disk Shutdown never ends, but nobody shall take this member for alive.
 	closeErr := trans.Close()
+	if errors.Is(err, ErrDiskHung) {
+		// Whatever else is done hangs too, as long as the disk does.
+		go func() { _ = errors.Join(r.Shutdown().Error(), d.close()) }()
+		return err
+	}
 	if hung := new(calls).await(context.Background(), shutdownTimeout, func() error { return r.Shutdown().Error() }); hung != nil {
 		return errors.Join(err, fmt.Errorf("raft: shut down: %w", hung))
 	}
+	stopBeat()
+	<-watched
 	return errors.Join(err, closeErr, d.close())
+}
+
+// watch writes the canary until ctx ends.
+func (l *Log) watch(ctx context.Context) {
+	if err := l.dog.canary(ctx, l.conf.DataDir); err != nil {
+		l.die(err)
+	}
+}
+
+// hung ends the process, or Run if there is nobody who could.
+func (l *Log) hung(err error) {
+	err = fmt.Errorf("raft: %s: %w; the process ends so that another master leads; look at the disk, then start this master again",
+		l.conf.DataDir, err)
+	if l.conf.Abandon != nil {
+		l.conf.Abandon(err)
+	}
+	l.die(err)
 }
 
 // start brings raft up on d.
 func (l *Log) start(d *disk) (*raft.Raft, *raft.NetworkTransport, error) {
 	conf := l.conf.library(l.log)
-	logs := strict{d.log, l.die}
+	logs := strict{d.log, l.die, &l.dog}
 	existing, err := raft.HasExistingState(logs, logs, d.snapshots)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the log: %w", err)
