@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,7 @@ type options struct {
 	leases    master.Leases
 	timeouts  migrate.Timeouts
 	cpu       float64
+	diskLimit time.Duration
 }
 
 func command() *cobra.Command {
@@ -49,6 +51,7 @@ func command() *cobra.Command {
 	f.StringVar(&o.raftListen, "raft-listen", ":"+master.DefaultRaftPort, "address of raft")
 	f.StringVar(&o.raftAdvertise, "raft-advertise", "", "address of raft as the other masters reach it (default: --raft-listen)")
 	f.StringVar(&o.dataDir, "data-dir", "/var/lib/vzmaster", "directory of the log and its snapshots")
+	f.DurationVar(&o.diskLimit, "disk-limit", raftlog.DefaultDiskLimit, "the process ends when one write to --data-dir takes longer, so that another master leads")
 	f.BoolVar(&o.bootstrap, "bootstrap", false, "make a new cluster if --data-dir is empty")
 	f.StringSliceVar(&o.join, "join", nil, "API addresses of masters to join")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
@@ -73,7 +76,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	log, err := raftlog.New(raftlog.Config{ID: o.id, DataDir: o.dataDir, RaftAddr: o.raftAdvertise, BindAddr: o.raftListen,
-		APIAddr: o.advertise, Bootstrap: o.bootstrap})
+		APIAddr: o.advertise, DiskLimit: o.diskLimit, Abandon: abandon, Bootstrap: o.bootstrap})
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,6 @@ const (
 	handoverTimeout = 2 * time.Second // of the leadership when Run ends
 	drainTimeout    = 2 * time.Second // of the calls that are under way then
 	shutdownTimeout = 10 * time.Second
-	snapshotTimeout = 2 * time.Minute  // of a snapshot that is asked for
 	rpcTimeout      = 10 * time.Second // of raft's transport
 	maxPooledConns  = 3                // per peer
 )
@@ -171,7 +170,11 @@ func (l *Log) start(d *disk) (*raft.Raft, *raft.NetworkTransport, error) {
 		}
 		l.log.Info("made a new cluster of this master")
 	}
-	r, err := raft.NewRaft(conf, l.fsm, logs, logs, d.snapshots, trans)
+	entries, err := cached(logs)
+	if err != nil {
+		return nil, nil, errors.Join(err, trans.Close())
+	}
+	r, err := raft.NewRaft(conf, l.fsm, entries, logs, d.snapshots, trans)
 	if err != nil {
 		return nil, nil, errors.Join(err, trans.Close())
 	}
