@@ -56,11 +56,17 @@ func openDisk(dir, id string, logger *slog.Logger) (_ *disk, err error) {
 	if err := os.MkdirAll(walDir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := verifyLog(walDir, d.meta); err != nil {
+		return nil, err
+	}
 	if d.log, err = wal.Open(walDir, wal.WithMetaStore(d.meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(newHclog(logger))); err != nil {
 		return nil, fmt.Errorf("open the log in %s: %w", walDir, err)
 	}
 	if d.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, newHclog(logger)); err != nil {
 		return nil, fmt.Errorf("open the snapshots in %s: %w", dir, err)
+	}
+	if err := verifySnapshots(filepath.Join(dir, "snapshots"), d.snapshots, d.log); err != nil {
+		return nil, err
 	}
 	return d, nil
 }

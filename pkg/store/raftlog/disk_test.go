@@ -13,8 +13,10 @@ import (
 
 func open(t *testing.T, dir, id string) (*disk, error) {
 	t.Helper()
-	return openDisk(dir, id, slog.New(slog.DiscardHandler))
+	return openDisk(dir, id, quiet)
 }
+
+var quiet = slog.New(slog.DiscardHandler)
 
 func mustOpen(t *testing.T, dir string) *disk {
 	t.Helper()
@@ -72,6 +74,9 @@ func TestLogSurvivesLosingItsEnd(t *testing.T) {
 	check(d.log.DeleteRange(8, 10))
 	reopen()
 	check(d.log.StoreLogs(entries(8, 9, "new")))
+	shot, err := d.snapshots.Create(1, 2, 1, raft.Configuration{}, 1, nil)
+	check(err)
+	check(shot.Close())
 	check(d.log.DeleteRange(1, 2))
 	reopen()
 	defer d.close()
