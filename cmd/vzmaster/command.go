@@ -29,6 +29,7 @@ type options struct {
 	timeouts  migrate.Timeouts
 	cpu       float64
 	diskLimit time.Duration
+	store     backend
 }
 
 func command() *cobra.Command {
@@ -37,7 +38,9 @@ func command() *cobra.Command {
 		Use:   "vzmaster --id NAME --listen HOST:PORT --raft-listen HOST:PORT --data-dir DIR [--bootstrap | --join HOST:PORT,...]",
 		Short: "A master of the cluster: state, placement, migrations",
 		Long: "A master of the cluster. The first one is started with --bootstrap, the others with --join and the API addresses of masters\n" +
-			"that are there already. Restarting with the same command line just goes on. Use 1, 3 or 5 masters.",
+			"that are there already. Restarting with the same command line just goes on. Use 1, 3 or 5 masters.\n\n" +
+			"With --store etcd the state is in an etcd that is there already: masters need neither --join nor --data-dir, any number of them\n" +
+			"will do, and the first one of a new cluster is started with --bootstrap.",
 		Version:       cluster.Version,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
@@ -52,7 +55,8 @@ func command() *cobra.Command {
 	f.StringVar(&o.raftAdvertise, "raft-advertise", "", "address of raft as the other masters reach it (default: --raft-listen)")
 	f.StringVar(&o.dataDir, "data-dir", "/var/lib/vzmaster", "directory of the log and its snapshots")
 	f.DurationVar(&o.diskLimit, "disk-limit", raftlog.DefaultDiskLimit, "the process ends when one write to --data-dir takes longer, so that another master leads")
-	f.BoolVar(&o.bootstrap, "bootstrap", false, "make a new cluster if --data-dir is empty")
+	f.BoolVar(&o.bootstrap, "bootstrap", false, "make a new cluster if --data-dir (with etcd: --etcd-prefix) is empty")
+	o.store.flags(f)
 	f.StringSliceVar(&o.join, "join", nil, "API addresses of masters to join")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
 	f.DurationVar(&o.leases.Period, "report-period", master.DefaultLeases.Period, "how often nodes report")
@@ -75,8 +79,7 @@ func (o *options) run(ctx context.Context) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
-	log, err := raftlog.New(raftlog.Config{ID: o.id, DataDir: o.dataDir, RaftAddr: o.raftAdvertise, BindAddr: o.raftListen,
-		APIAddr: o.advertise, DiskLimit: o.diskLimit, Abandon: abandon, Bootstrap: o.bootstrap})
+	log, members, err := o.openLog()
 	if err != nil {
 		return err
 	}
@@ -86,16 +89,19 @@ func (o *options) run(ctx context.Context) error {
 	}
 	defer lis.Close()
 	m, err := master.New(master.Config{ID: o.id, Advertise: o.advertise, RaftAdvertise: o.raftAdvertise, Join: o.join,
-		Leases: o.leases, Timeouts: o.timeouts, CPUOvercommit: o.cpu}, log, log, lis)
+		Leases: o.leases, Timeouts: o.timeouts, CPUOvercommit: o.cpu}, log, members, lis)
 	if err != nil {
 		return err
 	}
-	slog.Info("vzmaster", "version", cluster.Version, "id", o.id, "api", o.advertise, "raft", o.raftAdvertise)
+	slog.Info("vzmaster", "version", cluster.Version, "id", o.id, "api", o.advertise, "store", o.store.kind, "raft", o.raftAdvertise)
 	return m.Run(ctx)
 }
 
 // complete fills in what follows from other flags.
 func (o *options) complete() error {
+	if err := o.store.check(); err != nil {
+		return err
+	}
 	if o.bootstrap && len(o.join) > 0 {
 		return errors.New("--bootstrap makes a cluster, --join joins one: give one of them")
 	}
@@ -109,7 +115,10 @@ func (o *options) complete() error {
 	if o.advertise == "" {
 		o.advertise = o.listen
 	}
-	if o.raftAdvertise == "" {
+	switch {
+	case !o.store.rafts():
+		o.raftAdvertise = ""
+	case o.raftAdvertise == "":
 		o.raftAdvertise = o.raftListen
 	}
 	return nil

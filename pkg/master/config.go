@@ -22,7 +22,7 @@ const (
 type Config struct {
 	ID            string   // stable over restarts
 	Advertise     string   // host:port of the API, as clients and other masters reach it
-	RaftAdvertise string   // host:port of raft, as other masters reach it
+	RaftAdvertise string   // host:port of raft, as other masters reach it; empty: without raft
 	Join          []string // APIs of masters that can add this one; empty: it was bootstrapped, or will find itself in its data
 
 	Leases        Leases           // zero: DefaultLeases
@@ -35,7 +35,11 @@ func (c Config) withDefaults() (Config, error) {
 	if err := cluster.ValidateNodeName(c.ID); err != nil {
 		return c, fmt.Errorf("master id: %w", err)
 	}
-	for _, a := range append([]string{c.Advertise, c.RaftAdvertise}, c.Join...) {
+	addrs := append([]string{c.Advertise}, c.Join...)
+	if c.RaftAdvertise != "" {
+		addrs = append(addrs, c.RaftAdvertise)
+	}
+	for _, a := range addrs {
 		if err := checkAddr(a); err != nil {
 			return c, fmt.Errorf("address %q: %w", a, err)
 		}

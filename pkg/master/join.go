@@ -37,9 +37,10 @@ func (m *Master) enroll(ctx context.Context) error {
 }
 
 // join asks the masters named in the configuration to add this one, until the records show that they have. A master that was added
-// before finds itself in its own copy of the records, so the same command line serves the first start and every later one.
+// before finds itself in its own copy of the records, so the same command line serves the first start and every later one. On a store
+// that others keep, everybody knows the leader from the start, and asks it.
 func (m *Master) join(ctx context.Context) error {
-	if len(m.cfg.Join) == 0 {
+	if len(m.cfg.Join) == 0 && m.members != nil {
 		return nil
 	}
 	for try := 0; ; try++ {
@@ -47,8 +48,7 @@ func (m *Master) join(ctx context.Context) error {
 			slog.Info("member of the masters", "master", m.cfg.ID)
 			return nil
 		}
-		addr := m.cfg.Join[try%len(m.cfg.Join)]
-		if addr != m.cfg.Advertise {
+		if addr := m.sponsor(try); addr != "" && addr != m.cfg.Advertise {
 			if err := m.askToJoin(ctx, addr); err != nil {
 				slog.Info("not joined yet", "asked", addr, "err", err)
 			}
@@ -59,6 +59,15 @@ func (m *Master) join(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// sponsor is the API to ask at a try; empty: nobody is known yet.
+func (m *Master) sponsor(try int) string {
+	if len(m.cfg.Join) > 0 {
+		return m.cfg.Join[try%len(m.cfg.Join)]
+	}
+	addr, _ := m.store.Leader()
+	return addr
 }
 
 func (m *Master) askToJoin(ctx context.Context, addr string) error {
@@ -79,6 +88,9 @@ func (s *service) AddMaster(ctx context.Context, r *vzpb.AddMasterRequest) (*vzp
 		return nil, status.Errorf(codes.InvalidArgument, "master id: %v", err)
 	}
 	for what, a := range map[string]string{"raft address": r.RaftAddr, "API address": r.ApiAddr} {
+		if what == "raft address" && a == "" && s.m.members == nil {
+			continue
+		}
 		if err := checkAddr(a); err != nil {
 			return nil, invalid(what, a, err.Error(), "give HOST:PORT as the other masters reach it")
 		}
@@ -94,8 +106,10 @@ func (s *service) AddMaster(ctx context.Context, r *vzpb.AddMasterRequest) (*vzp
 	}
 	rec := cluster.Master{ID: r.Id, RaftAddr: r.RaftAddr, APIAddr: r.ApiAddr}
 	// The record comes last: it is what ends the asking. Should the new voter lead before it is written, it writes it itself.
-	if err := s.m.members.AddVoter(ctx, r.Id, r.RaftAddr); err != nil {
-		return nil, toStatus(fmt.Errorf("add master %s: %w", r.Id, err))
+	if s.m.members != nil {
+		if err := s.m.members.AddVoter(ctx, r.Id, r.RaftAddr); err != nil {
+			return nil, toStatus(fmt.Errorf("add master %s: %w", r.Id, err))
+		}
 	}
 	if _, err := s.m.store.Update(ctx, func(tx *store.Tx) error {
 		tx.Masters().Put(rec)

@@ -19,7 +19,8 @@ type Log interface {
 	Run(ctx context.Context) error
 }
 
-// Members changes who takes part in the agreement. The embedded back end implements it.
+// Members changes who takes part in the agreement. The embedded back end implements it. A Master without one (nil) stands on a store
+// that others keep (etcd): who has a record is a member.
 type Members interface {
 	AddVoter(ctx context.Context, id, raftAddr string) error
 }
