@@ -32,6 +32,7 @@ type outcome struct {
 type fsm struct {
 	machine *kv.Machine
 	fatal   func(error)
+	sums    sums
 
 	mu     sync.Mutex
 	broken error // an entry could not be understood: nothing after it may be applied, and no snapshot may pretend that it was
@@ -49,6 +50,7 @@ func (f *fsm) Apply(entry *raft.Log) any {
 	if p.Version != proposalVersion {
 		return outcome{err: f.fail(fmt.Errorf("log entry %d has version %d, this binary knows %d: use a newer one", entry.Index, p.Version, proposalVersion))}
 	}
+	defer func() { f.sums.add(store.Sum{Index: entry.Index, Sum: f.machine.Sum()}) }()
 	if p.Term != entry.Term {
 		return outcome{err: store.ErrNotLeader}
 	}
@@ -73,6 +75,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		return fmt.Errorf("restore the snapshot: %w", err)
 	}
 	f.machine.Replace(rev, data)
+	f.sums.forget()
 	return nil
 }
 

@@ -22,6 +22,7 @@ type Machine struct {
 	mu      sync.Mutex
 	data    map[string]store.KV
 	rev     store.Rev
+	sum     uint64        // see Sum
 	tail    []store.Batch // the last batches, oldest first
 	size    int           // bytes of values in tail
 	next    uint64        // number of the batch that comes after tail
@@ -47,9 +48,11 @@ func (m *Machine) Apply(rev store.Rev, t store.Txn) (store.Rev, error) {
 	b := store.Batch{Rev: rev, Put: make(map[string]store.KV, len(t.Put)), Del: t.Del}
 	for key, value := range t.Put {
 		kv := store.KV{Value: value, Rev: rev}
+		m.swap(key, &kv)
 		m.data[key], b.Put[key] = kv, kv
 	}
 	for _, key := range t.Del {
+		m.swap(key, nil)
 		delete(m.data, key)
 	}
 	m.rev = rev
@@ -67,9 +70,13 @@ func (m *Machine) Apply(rev store.Rev, t store.Txn) (store.Rev, error) {
 
 // Replace puts a full image in the place of the state; every follower gets it.
 func (m *Machine) Replace(rev store.Rev, data map[string]store.KV) {
+	var sum uint64
+	for key, kv := range data {
+		sum += weigh(key, kv)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.data, m.rev = data, rev
+	m.data, m.rev, m.sum = data, rev, sum
 	m.tail, m.size = nil, 0
 	m.next++ // a number that nobody finds in the tail
 	m.wake()
