@@ -51,6 +51,8 @@ type Log struct {
 
 	leadLock sync.Mutex // held by Lead: raft's leader channel has one reader
 	dog      watchdog
+	peers    peers
+	alarms   alarms
 	barrier  atomic.Uint64 // the last term in which a barrier of ours was committed
 	pulse    pulse
 	calls    calls
@@ -106,6 +108,7 @@ func (l *Log) Run(ctx context.Context) (err error) {
 	close(l.ready)
 
 	go l.pulse.run(beat)
+	go l.watchPeers(beat)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -174,7 +177,7 @@ func (l *Log) start(d *disk) (*raft.Raft, *raft.NetworkTransport, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, trans.Close())
 	}
-	r, err := raft.NewRaft(conf, l.fsm, entries, logs, d.snapshots, trans)
+	r, err := raft.NewRaft(conf, l.fsm, entries, logs, d.snapshots, tracked{trans, &l.peers})
 	if err != nil {
 		return nil, nil, errors.Join(err, trans.Close())
 	}
