@@ -8,7 +8,7 @@ GOBUILD := go build -trimpath -tags $(GOTAGS) -ldflags '-X $(MODULE)/pkg/cluster
 
 # Every program: bin/NAME from its folder.
 PROGRAMS := vzmaster=./cmd/vzmaster vznode=./cmd/vznode vzctl-cluster=./cmd/vzctl-cluster \
-	vzlab=./e2e/lab/vzlab vzprobe=./e2e/redisprobe/vzprobe vzdemo=./e2e/demo vzbench=./e2e/bench
+	vzlab=./e2e/lab/vzlab vzetcd=./e2e/lab/vzetcd vzprobe=./e2e/redisprobe/vzprobe vzdemo=./e2e/demo vzbench=./e2e/bench
 
 # make test GOTEST_ARGS='-run Migrate -v'
 TEST_TIMEOUT ?= 40m

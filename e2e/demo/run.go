@@ -20,11 +20,11 @@ const (
 )
 
 // run is the whole tour; it returns an error if a step fails or a promise is broken.
-func run(ctx context.Context, out io.Writer) (err error) {
+func run(ctx context.Context, out io.Writer, store string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	fmt.Fprintln(out, "Bringing up 3 masters, 3 nodes and a client on this machine ...")
-	c, err := harness.Up(ctx, lab.Config{Name: "demo", Masters: 3, Nodes: 3, Ephemeral: true})
+	fmt.Fprintf(out, "Bringing up 3 masters (state in %s), 3 nodes and a client on this machine ...\n", store)
+	c, err := harness.Up(ctx, lab.Config{Name: "demo", Masters: 3, Nodes: 3, Store: store, Ephemeral: true})
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,11 @@ import (
 func (c Config) clusterDaemons(h Host) []Daemon {
 	switch h.Kind {
 	case RoleMaster:
-		return []Daemon{{Role: RoleMaster, Argv: append(c.masterArgv(h), c.MasterArgs...)}}
+		master := Daemon{Role: RoleMaster, Argv: append(c.masterArgv(h), c.MasterArgs...)}
+		if c.Store == StoreEtcd {
+			return []Daemon{c.etcdDaemon(h), master}
+		}
+		return []Daemon{master}
 	case RoleNode:
 		return []Daemon{{Role: RoleNode, Argv: append(c.nodeArgv(h), c.NodeArgs...)}}
 	}
@@ -33,10 +37,16 @@ func (c Config) masterArgv(h Host) []string {
 	argv := []string{
 		filepath.Join(c.BinDir, "vzmaster"),
 		"--id", h.Name,
-		"--data-dir", "/vz/master",
 		"--listen", addr(h.IP, MasterAPIPort),
-		"--raft-listen", addr(h.IP, MasterRaftPort),
 	}
+	if c.Store == StoreEtcd {
+		argv = append(append(argv, "--store", "etcd"), EtcdArgs(c.Masters)...)
+		if h.Index == 1 {
+			argv = append(argv, "--bootstrap")
+		}
+		return argv
+	}
+	argv = append(argv, "--data-dir", "/vz/master", "--raft-listen", addr(h.IP, MasterRaftPort))
 	// The same command line for every start: who has data goes on.
 	if h.Index == 1 {
 		return append(argv, "--bootstrap")
@@ -63,10 +73,13 @@ func (c Config) nodeArgv(h Host) []string {
 func (c Config) masterAddrs() []string {
 	var out []string
 	for i := 1; i <= c.Masters; i++ {
-		out = append(out, addr(fmt.Sprintf("10.77.0.%d", 10+i), MasterAPIPort))
+		out = append(out, addr(masterIP(i), MasterAPIPort))
 	}
 	return out
 }
+
+// masterIP is the address of the master's host of an index, from 1.
+func masterIP(i int) string { return fmt.Sprintf("10.77.0.%d", 10+i) }
 
 func addr(ip string, port int) string { return net.JoinHostPort(ip, strconv.Itoa(port)) }
 

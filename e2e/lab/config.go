@@ -50,6 +50,8 @@ type Config struct {
 	Dir     string // state directory; default DefaultDir(Name)
 	Masters int
 	Nodes   int
+	// Store is where the masters keep the state: StoreRaft, also when empty, or StoreEtcd: an etcd with a member on each master's host.
+	Store string
 
 	// BinDir has vzlab, vzmaster and vznode; default: where the running program is.
 	BinDir string
@@ -114,6 +116,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Masters < 0 || c.Masters > maxMasters || c.Nodes < 0 || c.Nodes > maxNodes {
 		return c, fmt.Errorf("want at most %d masters and %d nodes, not %d and %d", maxMasters, maxNodes, c.Masters, c.Nodes)
 	}
+	if c.Store == "" {
+		c.Store = StoreRaft
+	}
+	if c.Store != StoreRaft && c.Store != StoreEtcd {
+		return c, fmt.Errorf("store %q: raft or etcd", c.Store)
+	}
 	if c.BinDir == "" {
 		exe, err := os.Executable()
 		if err != nil {
@@ -137,7 +145,7 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) hosts() []Host {
 	hs := []Host{{Name: lanHost, Kind: lanHost, IP: Gateway}, {Name: ClientHost, Kind: ClientHost, IP: "10.77.0.5"}}
 	for i := 1; i <= c.Masters; i++ {
-		hs = append(hs, Host{Name: fmt.Sprintf("m%d", i), Kind: RoleMaster, Index: i, IP: fmt.Sprintf("10.77.0.%d", 10+i)})
+		hs = append(hs, Host{Name: fmt.Sprintf("m%d", i), Kind: RoleMaster, Index: i, IP: masterIP(i)})
 	}
 	for i := 1; i <= c.Nodes; i++ {
 		hs = append(hs, Host{Name: fmt.Sprintf("n%d", i), Kind: RoleNode, Index: i, IP: fmt.Sprintf("10.77.0.%d", 20+i)})

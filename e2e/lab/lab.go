@@ -62,6 +62,9 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 }
 
 func (l *Lab) bootAll(ctx context.Context, cfg Config) error {
+	if err := l.writeCertificates(cfg); err != nil {
+		return err
+	}
 	s := &state{Name: cfg.Name, KeeperArgv: cfg.KeeperArgv, Env: cfg.Env, Hosts: cfg.hosts()}
 	for i := range s.Hosts {
 		if err := ctx.Err(); err != nil {
@@ -164,7 +167,7 @@ func (l *Lab) Poweroff(host string) error {
 	})
 }
 
-// Kill sends a signal to a host's daemon and to nothing else. With an empty role it is the only daemon of the host. After
+// Kill sends a signal to a host's daemon and to nothing else. With an empty role it is the only daemon of the host, or its master. After
 // SIGKILL, SIGTERM, SIGINT and SIGQUIT the process has ended when Kill returns; one that takes longer than 15 s is an error.
 func (l *Lab) Kill(host, role string, sig syscall.Signal) error {
 	s, err := loadState(l.dir)
@@ -176,10 +179,10 @@ func (l *Lab) Kill(host, role string, sig syscall.Signal) error {
 		return err
 	}
 	if role == "" {
-		if len(h.Daemons) != 1 {
-			return fmt.Errorf("host %s runs %d daemons: say which role", host, len(h.Daemons))
+		role, err = h.mainRole()
+		if err != nil {
+			return err
 		}
-		role = h.Daemons[0].Role
 	}
 	if !h.alive() {
 		return fmt.Errorf("host %s is off: %w", host, errNotRunning)
@@ -188,7 +191,20 @@ func (l *Lab) Kill(host, role string, sig syscall.Signal) error {
 	return err
 }
 
-// KillNow is Kill with SIGKILL of the host's only daemon.
+// mainRole is the role of the host's only daemon, or of the one that the host is named for.
+func (h *Host) mainRole() (string, error) {
+	if len(h.Daemons) == 1 {
+		return h.Daemons[0].Role, nil
+	}
+	for _, d := range h.Daemons {
+		if d.Role == h.Kind {
+			return d.Role, nil
+		}
+	}
+	return "", fmt.Errorf("host %s runs %d daemons: say which role", h.Name, len(h.Daemons))
+}
+
+// KillNow is Kill with SIGKILL and no role.
 func (l *Lab) KillNow(host string) error { return l.Kill(host, "", unix.SIGKILL) }
 
 // SetDaemons changes what a host runs from its next start on, as an upgrade or a change of configuration does.

@@ -28,7 +28,7 @@ func killCommand(t *target) *cobra.Command {
 			return l.Kill(a[0], role, n)
 		},
 	}
-	cmd.Flags().StringVar(&role, "role", "", "master or node (default: the only one of the host)")
+	cmd.Flags().StringVar(&role, "role", "", "master, etcd or node (default: the only one of the host, or its master)")
 	cmd.Flags().StringVar(&sig, "signal", "KILL", "name or number of the signal")
 	return cmd
 }

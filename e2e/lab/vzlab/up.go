@@ -39,6 +39,7 @@ func upCommand(t *target) *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&cfg.Masters, "masters", 3, "how many masters")
 	f.IntVar(&cfg.Nodes, "nodes", 3, "how many nodes")
+	f.StringVar(&cfg.Store, "store", lab.StoreRaft, "where the masters keep the state: raft, or etcd (a member of it runs on each master's host)")
 	f.StringVar(&cfg.BinDir, "bin", "", "directory of vzmaster and vznode (default: that of vzlab)")
 	f.StringArrayVar(&cfg.MasterArgs, "master-arg", nil, "argument added to vzmaster's command line; may be repeated")
 	f.StringArrayVar(&cfg.NodeArgs, "node-arg", nil, "argument added to vznode's command line; may be repeated")
