@@ -19,7 +19,7 @@ const (
 	// DefaultPrefix is where the cluster's keys are when Config does not say.
 	DefaultPrefix = "/vzcluster"
 	// DefaultTTL is how long a leader may be silent before another master may lead, when Config does not say.
-	DefaultTTL = 5 * time.Second
+	DefaultTTL = 3 * time.Second
 	// maxPrefix keeps a transaction that [store.Txn.Check] is content with within etcd's limit on its size.
 	maxPrefix = 32
 )

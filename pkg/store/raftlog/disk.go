@@ -49,6 +49,9 @@ func openDisk(dir, id string, logger *slog.Logger) (_ *disk, err error) {
 	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("%s: another process uses it: %w", dir, err)
 	}
+	if err := checkRetired(dir); err != nil {
+		return nil, err
+	}
 	if err := bindID(filepath.Join(dir, "id"), id); err != nil {
 		return nil, err
 	}
