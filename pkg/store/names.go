@@ -28,7 +28,7 @@ func (x nameIndex) find(name string) (ctid string, ok bool) {
 
 func indexNames(t Table[cluster.Container]) nameIndex {
 	var x nameIndex
-	for _, r := range t.rows {
+	for r := range t.rows.all() {
 		if r.value.Name != "" {
 			x = append(x, nameRef{r.value.Name, r.id})
 		}

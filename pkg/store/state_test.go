@@ -150,7 +150,7 @@ func TestStateFollowsBatches(t *testing.T) {
 				rt.Fatalf("the old snapshot was changed:\n%s\n%s", old, now)
 			}
 			compare(rt, s, model)
-			for _, r := range s.containers.rows {
+			for r := range s.containers.rows.all() {
 				if was := before.containers.find(r.id); was != nil && was.rev == r.rev && was != r {
 					rt.Fatalf("%s was decoded again at revision %d", r.id, rev)
 				}

@@ -171,7 +171,7 @@ func (t *TxTable[T]) All() iter.Seq[T] {
 		t.readAll()
 		var now []T
 		var ids []string
-		for _, r := range t.base.rows {
+		for r := range t.base.rows.all() {
 			if _, ok := t.pending[r.id]; !ok {
 				ids = append(ids, r.id)
 			}
