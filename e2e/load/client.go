@@ -144,6 +144,28 @@ func (l *Load) read(ctx context.Context, client, n int) error {
 	return nil
 }
 
+// ReadOf makes one read at one master, which may answer as late as wait allows, and records what it answered. answered: it did.
+func (l *Load) ReadOf(ctx context.Context, client int, master string, wait time.Duration) (answered bool, err error) {
+	conns, closeAll, err := dial([]string{master})
+	if err != nil {
+		return false, err
+	}
+	defer closeAll()
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	register := l.Registers[client%len(l.Registers)]
+	call := l.History.now()
+	value, err := readRegister(ctx, vzpb.NewClusterClient(conns[0]), register)
+	switch {
+	case err == nil:
+		l.History.read(client, register, value, call, l.History.now())
+		return true, nil
+	case passing(err):
+		return false, nil
+	}
+	return false, err
+}
+
 // ask makes one call at the nth master; after a failure it pauses.
 func (l *Load) ask(ctx context.Context, n int, call func(context.Context, vzpb.ClusterClient) error) error {
 	one, cancel := context.WithTimeout(ctx, callTimeout)
