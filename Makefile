@@ -8,7 +8,8 @@ GOBUILD := go build -trimpath -tags $(GOTAGS) -ldflags '-X $(MODULE)/pkg/cluster
 
 # Every program: bin/NAME from its folder.
 PROGRAMS := vzmaster=./cmd/vzmaster vznode=./cmd/vznode vzctl-cluster=./cmd/vzctl-cluster \
-	vzlab=./e2e/lab/vzlab vzetcd=./e2e/lab/vzetcd vzprobe=./e2e/redisprobe/vzprobe vzdemo=./e2e/demo vzbench=./e2e/bench
+	vzlab=./e2e/lab/vzlab vzetcd=./e2e/lab/vzetcd vzprobe=./e2e/redisprobe/vzprobe vzdemo=./e2e/demo vzbench=./e2e/bench \
+	vzbenchstore=./e2e/benchstore
 
 # make test GOTEST_ARGS='-run Migrate -v'
 TEST_TIMEOUT ?= 40m
@@ -18,7 +19,7 @@ GOTEST := go test -tags $(GOTAGS) -timeout $(TEST_TIMEOUT) $(GOTEST_ARGS)
 .DEFAULT_GOAL := help
 # deps comes before build, and no two tests share the machine.
 .NOTPARALLEL:
-.PHONY: help deps build proto check test test-unit demo bench-migrate clean
+.PHONY: help deps build proto check test test-unit demo bench-migrate bench-store clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +42,7 @@ check: ## vet, staticcheck, gofmt, generated code, go.mod, shellcheck, govulnche
 
 # Packages whose tests bring up real hosts and containers: one after the other, and never from the test cache, which does
 # not know of bin/, CRIU and the kernel.
-REAL := ^$(MODULE)/e2e/(real|lab|demo|bench)
+REAL := ^$(MODULE)/e2e/(real|lab|demo|bench|masters)(/|$$)
 PACKAGES := go list -tags $(GOTAGS) ./...
 
 test: deps build test-unit ## every test, with real containers and CRIU (root)
@@ -55,6 +56,9 @@ demo: deps build ## a cluster of three on this machine; a Redis moves live betwe
 
 bench-migrate: deps build ## what a client sees of a migration, beside runc checkpoint + rsync + restore (root)
 	bin/vzbench
+
+bench-store: build ## the masters' agreement beside etcd: writes per second, fail-over, a state of 100,000 containers
+	bin/vzbenchstore
 
 clean: ## remove what was built (not the caches of make deps)
 	rm -rf bin coverage.out
