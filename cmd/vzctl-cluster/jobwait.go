@@ -58,14 +58,18 @@ func (a *app) jobAwait(ctx context.Context, o *order, op cluster.Operation, what
 	return a.done(o, d, what, result+" on "+d.Node)
 }
 
-// jobAwaitRun waits for a start or stop. Which run generation was the operation's is not remembered: the present one counts.
+// jobAwaitRun waits for the start or stop order that the operation made.
 func (a *app) jobAwaitRun(ctx context.Context, o *order, op cluster.Operation, want cluster.RunState, result string) error {
-	d, err := a.container(ctx, op.Object)
-	if err != nil {
-		return err
+	gen := op.RunGen
+	if gen == 0 { // stored by an older master: the present order counts
+		d, err := a.container(ctx, op.Object)
+		if err != nil {
+			return err
+		}
+		gen = d.RunGen
 	}
 	what := map[cluster.RunState]string{cluster.WantRunning: "the start", cluster.WantStopped: "the stop"}[want]
-	return a.jobAwait(ctx, o, op, what, result, cli.RunGoal{Want: want, Gen: d.RunGen}.Reached)
+	return a.jobAwait(ctx, o, op, what, result, cli.RunGoal{Want: want, Gen: gen}.Reached)
 }
 
 // jobAwaitGone waits until the container is gone; it may be already.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -35,10 +34,12 @@ type options struct {
 func command() *cobra.Command {
 	var o options
 	c := &cobra.Command{
-		Use:   "vzmaster --id NAME --listen HOST:PORT --raft-listen HOST:PORT --data-dir DIR [--bootstrap | --join HOST:PORT,...]",
+		Use:   "vzmaster --id NAME --listen HOST:PORT --raft-listen HOST:PORT --data-dir DIR [--bootstrap] [--join HOST:PORT,...]",
 		Short: "A master of the cluster: state, placement, migrations",
-		Long: "A master of the cluster. The first one is started with --bootstrap, the others with --join and the API addresses of masters\n" +
-			"that are there already. Restarting with the same command line just goes on. Use 1, 3 or 5 masters.\n\n" +
+		Long: "A master of the cluster. The first one is started with --bootstrap, and all with --join and the API addresses of the others.\n" +
+			"Restarting with the same command line just goes on. Use 1, 3 or 5 masters; one that joins gets a vote when it has caught up\n" +
+			"and an odd number of voters results. A master whose data directory is lost, a copy or an older state is refused by the others:\n" +
+			"take it out with 'vzctl-cluster master remove', then start it again with an empty directory.\n\n" +
 			"With --store etcd the state is in an etcd that is there already: masters need neither --join nor --data-dir, any number of them\n" +
 			"will do, and the first one of a new cluster is started with --bootstrap.",
 		Version:       cluster.Version,
@@ -57,7 +58,7 @@ func command() *cobra.Command {
 	f.DurationVar(&o.diskLimit, "disk-limit", raftlog.DefaultDiskLimit, "the process ends when one write to --data-dir takes longer, so that another master leads")
 	f.BoolVar(&o.bootstrap, "bootstrap", false, "make a new cluster if --data-dir (with etcd: --etcd-prefix) is empty")
 	o.store.flags(f)
-	f.StringSliceVar(&o.join, "join", nil, "API addresses of masters to join")
+	f.StringSliceVar(&o.join, "join", nil, "API addresses of other masters: to join, and to ask before --bootstrap makes a cluster")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
 	f.DurationVar(&o.leases.Period, "report-period", master.DefaultLeases.Period, "how often nodes report")
 	f.DurationVar(&o.leases.Lease, "lease", master.DefaultLeases.Lease, "how long a node may be silent before it counts as offline")
@@ -79,7 +80,10 @@ func (o *options) run(ctx context.Context) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
-	log, members, err := o.openLog()
+	var m *master.Master
+	log, members, err := o.openLog(func(ctx context.Context, p cluster.Presence, peers []string) (bool, error) {
+		return m.Admit(ctx, p, peers) // asked when m runs
+	})
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,7 @@ func (o *options) run(ctx context.Context) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer lis.Close()
-	m, err := master.New(master.Config{ID: o.id, Advertise: o.advertise, RaftAdvertise: o.raftAdvertise, Join: o.join,
+	m, err = master.New(master.Config{ID: o.id, Advertise: o.advertise, RaftAdvertise: o.raftAdvertise, Join: o.join,
 		Leases: o.leases, Timeouts: o.timeouts, CPUOvercommit: o.cpu}, log, members, lis)
 	if err != nil {
 		return err
@@ -101,9 +105,6 @@ func (o *options) run(ctx context.Context) error {
 func (o *options) complete() error {
 	if err := o.store.check(); err != nil {
 		return err
-	}
-	if o.bootstrap && len(o.join) > 0 {
-		return errors.New("--bootstrap makes a cluster, --join joins one: give one of them")
 	}
 	if o.id == "" {
 		host, err := os.Hostname()

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/vzcluster/vzcluster/pkg/cluster"
 	"github.com/vzcluster/vzcluster/pkg/master"
 	"github.com/vzcluster/vzcluster/pkg/store/etcdlog"
 	"github.com/vzcluster/vzcluster/pkg/store/raftlog"
@@ -56,10 +58,10 @@ func (b *backend) check() error {
 }
 
 // openLog returns the log, and who changes its members: nobody with etcd.
-func (o *options) openLog() (master.Log, master.Members, error) {
+func (o *options) openLog(admit func(context.Context, cluster.Presence, []string) (bool, error)) (master.Log, master.Members, error) {
 	if o.store.rafts() {
 		log, err := raftlog.New(raftlog.Config{ID: o.id, DataDir: o.dataDir, RaftAddr: o.raftAdvertise, BindAddr: o.raftListen,
-			APIAddr: o.advertise, DiskLimit: o.diskLimit, Abandon: abandon, Bootstrap: o.bootstrap})
+			APIAddr: o.advertise, DiskLimit: o.diskLimit, Abandon: abandon, Bootstrap: o.bootstrap, Admit: admit})
 		return log, log, err
 	}
 	log, err := etcdlog.New(etcdlog.Config{Access: o.store.etcd, ID: o.id, APIAddr: o.advertise, Bootstrap: o.bootstrap, TTL: o.store.ttl})

@@ -49,10 +49,6 @@ type world struct {
 	keys  int
 }
 
-type noMembers struct{}
-
-func (noMembers) AddVoter(context.Context, string, string) error { return errors.New("not here") }
-
 // newWorld brings up three masters and nodes n1 to n3, imports a template, and waits until all are online. Leases are short: a test of
 // a dead agent must not take a quarter of a minute.
 func newWorld(t *testing.T) *world {
@@ -70,7 +66,7 @@ func newWorld(t *testing.T) *world {
 		w.log.SetAddr(i, addr)
 		w.addrs = append(w.addrs, addr)
 		m, err := master.New(master.Config{ID: fmt.Sprintf("m%d", i+1), Advertise: addr, RaftAdvertise: addr,
-			Leases: master.Leases{Period: 100 * time.Millisecond, Lease: 3 * time.Second}}, w.log.Member(i), noMembers{}, lis)
+			Leases: master.Leases{Period: 100 * time.Millisecond, Lease: 3 * time.Second}}, w.log.Member(i), nil, lis)
 		if err != nil {
 			t.Fatal(err)
 		}

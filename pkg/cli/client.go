@@ -112,7 +112,6 @@ type tries struct {
 	n       int // masters
 	op      string
 	round   int
-	asked   bool   // a master got the call
 	sent    bool   // something may have been done
 	unknown int    // answers UNKNOWN
 	last    string // what the last attempt ended with
@@ -125,7 +124,6 @@ func (t *tries) refused(addr string, answered bool, err error) error {
 	if errors.As(err, &own) {
 		return own // the trouble is on this side
 	}
-	t.asked = true
 	t.last = fmt.Sprintf("%s: %s", addr, status.Convert(err).Message())
 	if answered {
 		t.said = t.last
@@ -186,11 +184,7 @@ func (t *tries) over() error {
 		return Errorf(Interrupted, "interrupted; nothing was changed (%s)", t.last)
 	}
 	what := ""
-	switch {
-	case mutation && t.asked:
-		// A follower says UNAVAILABLE, too, when its leader died in the middle of the call.
-		what = "; it is not known that anything was changed, operation " + t.op
-	case mutation:
+	if mutation {
 		what = "; nothing was changed"
 	}
 	e := Errorf(Unreachable, "none of %d masters can do it now (last: %s)%s", t.n, t.last, what)

@@ -89,7 +89,8 @@ func watchOnce[T any](ctx context.Context, c *Client, open Open[T], each func(T)
 // broken tells an ended stream from a refusal.
 func broken(err error) bool {
 	switch status.Code(err) {
-	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded, codes.Unknown, codes.Aborted:
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded, codes.Unknown, codes.Aborted,
+		codes.ResourceExhausted: // too slow: the next stream begins with the present record, so nothing is missed
 		return true
 	}
 	return false

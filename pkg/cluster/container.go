@@ -70,6 +70,9 @@ type Container struct {
 	// StopTimeout is how long init may take after the stop order before it is killed.
 	StopTimeout time.Duration `json:"stop_timeout,omitempty"`
 	Migration   string        `json:"migration,omitempty"` // the open migration: also the lock against a second operation
+	// Adopt: the record was restored from before the present state of the hosts. Nobody acts on it until the leader has found out from
+	// their reports where the container really is.
+	Adopt bool `json:"adopt,omitempty"`
 	// BootID is the boot of its node in which the container was last ordered to run; another boot of that node means that it is down.
 	BootID  string    `json:"boot_id,omitempty"`
 	Created time.Time `json:"created"`

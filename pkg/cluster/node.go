@@ -75,14 +75,8 @@ type Template struct {
 type Operation struct {
 	Key     string    `json:"key"`
 	Method  string    `json:"method"`
-	Hash    string    `json:"hash"`   // of the request without its key
-	Object  string    `json:"object"` // CTID, node, template or migration id that it made or changed
+	Hash    string    `json:"hash"`              // of the request without its key
+	Object  string    `json:"object"`            // CTID, node, template or migration id that it made or changed
+	RunGen  uint64    `json:"run_gen,omitempty"` // of a container's start or stop: the order that it made, or that stood already
 	Created time.Time `json:"created"`
-}
-
-// Master is one member of the masters as the others know it.
-type Master struct {
-	ID       string `json:"id"`
-	RaftAddr string `json:"raft_addr"`
-	APIAddr  string `json:"api_addr"`
 }

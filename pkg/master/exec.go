@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
 	"github.com/vzcluster/vzcluster/proto/vzpb"
@@ -43,7 +44,7 @@ func (s *service) Exec(stream grpc.BidiStreamingServer[vzpb.ExecRequest, vzpb.Ex
 	}
 	start.Name = c.CTID
 	if err := out.Send(first); err == nil {
-		go pump(out, stream, &vzpb.ExecRequest{}, cancel)
+		go pump(out, stream, &vzpb.ExecRequest{}, cancel, func(proto.Message) {})
 	}
 	for {
 		msg, err := out.Recv()

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -21,6 +24,9 @@ import (
 // hopKey marks a call that another master has forwarded. It is never forwarded again: two masters that each take the other for the
 // leader must not play ping-pong.
 const hopKey = "vz-forwarded-by"
+
+// forwardConnect is how long a follower tries to reach the leader.
+const forwardConnect = 2 * time.Second
 
 // noLeader is the answer while nobody leads.
 func noLeader(why string) error {
@@ -38,7 +44,7 @@ func (m *Master) notLeading() error {
 
 // leaderFor tells where to forward a call of the Cluster service; nil means: serve it here.
 func (m *Master) leaderFor(ctx context.Context, method string) (*grpc.ClientConn, error) {
-	if !strings.HasPrefix(method, "/"+vzpb.Cluster_ServiceDesc.ServiceName+"/") || m.term.Load() != nil {
+	if !isCluster(method) || ownMethods[method] || m.term.Load() != nil {
 		return nil, nil
 	}
 	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md.Get(hopKey)) > 0 {
@@ -77,6 +83,9 @@ func (m *Master) outgoing(ctx context.Context) context.Context {
 
 // forwardUnary sends unary calls on a follower to the leader.
 func (m *Master) forwardUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if wantsStale(ctx, info.FullMethod) {
+		return next(context.WithValue(ctx, staleContext{}, true), req)
+	}
 	conn, err := m.leaderFor(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
@@ -88,10 +97,52 @@ func (m *Master) forwardUnary(ctx context.Context, req any, info *grpc.UnaryServ
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	if err := conn.Invoke(m.outgoing(ctx), info.FullMethod, req, out); err != nil {
-		return nil, err
+	if err := connected(ctx, conn); err != nil {
+		return nil, noLeader("the leader can't be reached")
+	}
+	var header, trailer metadata.MD
+	if err := conn.Invoke(m.outgoing(ctx), info.FullMethod, req, out, grpc.Header(&header), grpc.Trailer(&trailer)); err != nil {
+		key := ""
+		if r, ok := req.(keyed); ok {
+			key = r.GetOpKey()
+		}
+		return nil, lostMutation(key, len(header)+len(trailer) > 0, err)
 	}
 	return out, nil
+}
+
+// connected waits until conn stands. What fails here was never sent.
+func connected(ctx context.Context, conn *grpc.ClientConn) error {
+	ctx, cancel := context.WithTimeout(ctx, forwardConnect)
+	defer cancel()
+	conn.Connect()
+	for {
+		s := conn.GetState()
+		switch s {
+		case connectivity.Ready:
+			return nil
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			return errors.New("no connection")
+		case connectivity.Idle:
+			conn.Connect()
+		}
+		if !conn.WaitForStateChange(ctx, s) {
+			return ctx.Err()
+		}
+	}
+}
+
+// lostMutation gives the error of a forwarded call its meaning: a leader that is gone without an answer may have done what the operation
+// key says, or its successor may find it in the log.
+func lostMutation(key string, answered bool, err error) error {
+	if key == "" || answered {
+		return err
+	}
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded:
+		return status.Errorf(codes.Unknown, "the outcome is not known: the leader was lost during the call (%s); ask again with the same operation key", status.Convert(err).Message())
+	}
+	return err
 }
 
 // forwardStream relays streaming calls on a follower to the leader, both ways.
@@ -114,23 +165,38 @@ func (m *Master) forwardStream(srv any, ss grpc.ServerStream, info *grpc.StreamS
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
-	go pump(cs, ss, in, cancel)
+	var key atomic.Pointer[string] // of an upload
+	go pump(cs, ss, in, cancel, func(msg proto.Message) {
+		if up, ok := msg.(*vzpb.ImportTemplateRequest); ok && up.GetHeader() != nil {
+			k := up.GetHeader().OpKey
+			key.Store(&k)
+		}
+	})
 	for {
 		msg := out.ProtoReflect().New().Interface()
 		if err := cs.RecvMsg(msg); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
+			if k := key.Load(); k != nil {
+				return lostMutation(*k, len(cs.Trailer()) > 0, err)
+			}
 			return err
 		}
-		if err := ss.SendMsg(msg); err != nil {
+		send := func() error { return ss.SendMsg(msg) }
+		if watchMethods[info.FullMethod] {
+			err = within(ss.Context(), send)
+		} else {
+			err = send()
+		}
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// pump sends what the client sends. It ends with the client's half of the stream, or with the call.
-func pump(cs grpc.ClientStream, ss grpc.ServerStream, kind proto.Message, cancel func()) {
+// pump sends what the client sends, and shows it to look before. It ends with the client's half of the stream, or with the call.
+func pump(cs grpc.ClientStream, ss grpc.ServerStream, kind proto.Message, cancel func(), look func(proto.Message)) {
 	for {
 		msg := kind.ProtoReflect().New().Interface()
 		if err := ss.RecvMsg(msg); err != nil {
@@ -141,6 +207,7 @@ func pump(cs grpc.ClientStream, ss grpc.ServerStream, kind proto.Message, cancel
 			}
 			return
 		}
+		look(msg)
 		if cs.SendMsg(msg) != nil {
 			return // the reason shows at RecvMsg
 		}

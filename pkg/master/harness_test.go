@@ -48,11 +48,6 @@ func (l *lan) dial(addr string) (*grpc.ClientConn, error) {
 	}))
 }
 
-// noMembers is for logs whose membership does not change.
-type noMembers struct{}
-
-func (noMembers) AddVoter(context.Context, string, string) error { return nil }
-
 // world is a cluster in one process, in virtual time.
 type world struct {
 	t       *testing.T
@@ -77,7 +72,7 @@ func inWorld(t *testing.T, masters int, nodes []string, f func(w *world)) {
 			w.addrs = append(w.addrs, addr)
 			w.log.SetAddr(i, addr)
 			m, err := New(Config{ID: fmt.Sprintf("m%d", i+1), Advertise: addr, RaftAdvertise: fmt.Sprintf("m%d:7701", i+1)},
-				w.log.Member(i), noMembers{}, w.lan.listen(addr), WithDialer(w.lan.dial))
+				w.log.Member(i), nil, w.lan.listen(addr), WithDialer(w.lan.dial))
 			if err != nil {
 				t.Fatal(err)
 			}

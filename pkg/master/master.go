@@ -19,21 +19,20 @@ type Log interface {
 	Run(ctx context.Context) error
 }
 
-// Members changes who takes part in the agreement. The embedded back end implements it. A Master without one (nil) stands on a store
-// that others keep (etcd): who has a record is a member.
-type Members interface {
-	AddVoter(ctx context.Context, id, raftAddr string) error
-}
-
 // Master is one master.
 type Master struct {
 	cfg     Config
 	log     Log
 	store   *store.Store
-	members Members
+	members Members // nil: see Members
 	lis     net.Listener
 	conns   *conns
 	term    atomic.Pointer[term] // nil: this master does not lead
+
+	peaks     peaks
+	expelled  chan *RefusedError // why this master may not go on, found out while it led
+	watches   atomic.Int32
+	confirmed atomic.Int64 // when a quorum last confirmed that this master leads, by time.UnixNano
 }
 
 // Option changes how a master is made.
@@ -44,13 +43,13 @@ func WithDialer(dial func(addr string) (*grpc.ClientConn, error)) Option {
 	return func(m *Master) { m.conns.dial = dial }
 }
 
-// New returns a master over log that will serve on lis. Nothing happens before Run. It fails when cfg is not sound.
+// New returns a master over log that will serve on lis. members is nil if others keep the log (etcd). Nothing happens before Run. It fails when cfg is not sound.
 func New(cfg Config, log Log, members Members, lis net.Listener, opts ...Option) (*Master, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	m := &Master{cfg: cfg, log: log, store: store.New(log), members: members, lis: lis,
+	m := &Master{cfg: cfg, log: log, store: store.New(log), members: members, lis: lis, expelled: make(chan *RefusedError, 1),
 		conns: &conns{dial: func(addr string) (*grpc.ClientConn, error) { return rpc.Dial(addr) }}}
 	for _, o := range opts {
 		o(m)

@@ -161,7 +161,7 @@ func (s *service) WatchMigration(r *vzpb.WatchMigrationRequest, stream grpc.Serv
 		}
 		if now := string(out.Json) + out.Progress.String(); now != *sent {
 			*sent = now
-			err = stream.Send(out)
+			err = within(stream.Context(), func() error { return stream.Send(out) })
 		}
 		return m.Closed, err
 	})
@@ -188,43 +188,8 @@ func (s *service) WatchContainer(r *vzpb.WatchContainerRequest, stream grpc.Serv
 		}
 		if string(out.Json) != *sent {
 			*sent = string(out.Json)
-			err = stream.Send(out)
+			err = within(stream.Context(), func() error { return stream.Send(out) })
 		}
 		return false, err
 	})
-}
-
-// watch calls look on a fresh state, and again after each change (and each period, if not 0) until it is done, ctx ends, or the
-// leadership does. There is no queue: a slow reader gets the newest state, not the ones between.
-func (s *service) watch(ctx context.Context, period time.Duration, look func(st *store.State, seen sight, sent *string) (bool, error)) error {
-	t := s.m.term.Load()
-	if t == nil {
-		return noLeader("it was lost just now")
-	}
-	st, _, err := s.fresh(ctx)
-	if err != nil {
-		return err
-	}
-	sent := ""
-	for {
-		seen, changed := t.live.sight()
-		if newer := s.m.store.View(); newer.Rev() > st.Rev() {
-			st = newer
-		}
-		if done, err := look(st, seen, &sent); done || err != nil {
-			return err
-		}
-		var tick <-chan time.Time
-		if period > 0 {
-			tick = time.After(period)
-		}
-		select {
-		case <-changed:
-		case <-tick:
-		case <-ctx.Done():
-			return toStatus(ctx.Err())
-		case <-t.ctx.Done():
-			return noLeader("the leadership moved; watch again")
-		}
-	}
 }

@@ -64,7 +64,7 @@ func (s *service) mutateHash(ctx context.Context, method, key, hash string, fn f
 		if object, err = fn(tx, now); err != nil {
 			return err
 		}
-		tx.Operations().Put(cluster.Operation{Key: key, Method: method, Hash: hash, Object: object, Created: now})
+		tx.Operations().Put(cluster.Operation{Key: key, Method: method, Hash: hash, Object: object, RunGen: runGen(tx, method, object), Created: now})
 		return nil
 	})
 	if errors.Is(err, errDryRun) {
@@ -75,4 +75,14 @@ func (s *service) mutateHash(ctx context.Context, method, key, hash string, fn f
 	}
 	slog.Info("operation", "method", method, "object", object, "key", key, "replayed", replayed)
 	return st, object, replayed, nil
+}
+
+// runGen is the run order that a container's start or stop has made or found: whoever asks for the outcome later waits for this one.
+func runGen(tx *store.Tx, method, object string) uint64 {
+	switch method {
+	case "StartContainer", "StopContainer", "DestroyContainer":
+		c, _ := tx.Containers().Get(object)
+		return c.RunGen
+	}
+	return 0
 }

@@ -125,11 +125,18 @@ func TestThreeRealMasters(t *testing.T) {
 	}
 	complete := func(i int) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
-			st, err := status(ctx, i)
-			if err == nil && len(st.Masters) != 3 {
-				err = fmt.Errorf("masters: %+v", st.Masters)
+			r, err := clients[i].ListMasters(ctx, &vzpb.ListMastersRequest{})
+			if err != nil {
+				return err
 			}
-			return err
+			all := decodeJSON[[]cluster.MasterInfo](t, r.Json)
+			for _, m := range all {
+				// Only who has heard of all others votes for any of them.
+				if !m.Voter || m.State == nil || len(m.State.Knows) != 3 || len(all) != 3 {
+					return fmt.Errorf("masters: %s", r.Json)
+				}
+			}
+			return nil
 		}
 	}
 	for i := range 3 {

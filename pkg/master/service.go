@@ -20,16 +20,21 @@ type service struct {
 	m *Master
 }
 
-// fresh returns a snapshot for a linearizable read, and what was reported.
+// fresh returns a snapshot for a linearizable read, and what was reported; or what this master has, if the caller wants no more.
 func (s *service) fresh(ctx context.Context) (*store.State, sight, error) {
+	if ctx.Value(staleContext{}) != nil {
+		return s.stale(ctx)
+	}
 	t := s.m.term.Load()
 	if t == nil {
 		return nil, sight{}, noLeader("it was lost just now")
 	}
+	now := time.Now()
 	st, err := s.m.store.Fresh(ctx)
 	if err != nil {
 		return nil, sight{}, toStatus(err)
 	}
+	s.m.confirmed.Store(now.UnixNano())
 	seen, _ := t.live.sight()
 	return st, seen, nil
 }
@@ -50,15 +55,19 @@ func (s *service) Status(ctx context.Context, _ *vzpb.StatusRequest) (*vzpb.Stat
 		return nil, err
 	}
 	out := cluster.Status{
-		Leader: s.m.cfg.ID, LeaderAddr: s.m.cfg.Advertise, Rev: uint64(st.Rev()), Version: cluster.Version, Templates: st.Templates().Len(),
+		Rev: uint64(st.Rev()), Version: cluster.Version, Templates: st.Templates().Len(),
 		Nodes:      map[string]int{},
 		Containers: map[string]int{},
 	}
 	if t := s.m.term.Load(); t != nil {
 		out.Term, out.LedSince = t.number, t.since
 	}
+	out.LeaderAddr, _ = s.m.store.Leader()
 	for m := range st.Masters().All() {
 		out.Masters = append(out.Masters, m)
+		if m.APIAddr == out.LeaderAddr {
+			out.Leader = m.ID
+		}
 	}
 	for n := range st.Nodes().All() {
 		out.Nodes[string(n.State)]++

@@ -18,13 +18,21 @@ type term struct {
 	since  time.Time
 	ctx    context.Context
 	live   *live
+	resign func(error) // ends the term
 }
 
 // lead is what this master does while it leads. Any loop that fails gives the leadership up: nothing leads by half.
 func (m *Master) lead(ctx context.Context, number uint64) error {
 	now := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
-	t := &term{m: m, number: number, since: now, ctx: ctx, live: newLive(now, m.cfg.Leases.silent()/2)}
+	resigned := make(chan error, 1)
+	resign := func(err error) {
+		select {
+		case resigned <- err:
+		default:
+		}
+	}
+	t := &term{m: m, number: number, since: now, ctx: ctx, resign: resign, live: newLive(now, m.cfg.Leases.silent()/2)}
 	slog.Info("leading", "master", m.cfg.ID, "term", number)
 	if err := m.enroll(ctx); err != nil {
 		return fmt.Errorf("note the own address: %w", err)
@@ -39,6 +47,15 @@ func (m *Master) lead(ctx context.Context, number uint64) error {
 		g.Go(func() error { return t.loop(ctx, name, p) })
 	}
 	g.Go(func() error { return t.every(ctx, "garbage", t.garbage) })
+	g.Go(func() error { return t.tend(ctx) })
+	g.Go(func() error {
+		select {
+		case err := <-resigned:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	return g.Wait()
 }
 

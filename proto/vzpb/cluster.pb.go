@@ -1627,8 +1627,9 @@ func (x *GetOperationResponse) GetJson() []byte {
 type AddMasterRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	RaftAddr      string                 `protobuf:"bytes,2,opt,name=raft_addr,json=raftAddr,proto3" json:"raft_addr,omitempty"`
+	RaftAddr      string                 `protobuf:"bytes,2,opt,name=raft_addr,json=raftAddr,proto3" json:"raft_addr,omitempty"` // empty: the masters' records are kept elsewhere (etcd)
 	ApiAddr       string                 `protobuf:"bytes,3,opt,name=api_addr,json=apiAddr,proto3" json:"api_addr,omitempty"`
+	PresenceJson  []byte                 `protobuf:"bytes,4,opt,name=presence_json,json=presenceJson,proto3" json:"presence_json,omitempty"` // cluster.Presence, from the master itself; empty: from an operator
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1684,6 +1685,13 @@ func (x *AddMasterRequest) GetApiAddr() string {
 	return ""
 }
 
+func (x *AddMasterRequest) GetPresenceJson() []byte {
+	if x != nil {
+		return x.PresenceJson
+	}
+	return nil
+}
+
 type AddMasterResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1720,6 +1728,498 @@ func (*AddMasterResponse) Descriptor() ([]byte, []int) {
 	return file_cluster_proto_rawDescGZIP(), []int{29}
 }
 
+type ListMastersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMastersRequest) Reset() {
+	*x = ListMastersRequest{}
+	mi := &file_cluster_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMastersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMastersRequest) ProtoMessage() {}
+
+func (x *ListMastersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMastersRequest.ProtoReflect.Descriptor instead.
+func (*ListMastersRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{30}
+}
+
+type ListMastersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Json          []byte                 `protobuf:"bytes,1,opt,name=json,proto3" json:"json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMastersResponse) Reset() {
+	*x = ListMastersResponse{}
+	mi := &file_cluster_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMastersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMastersResponse) ProtoMessage() {}
+
+func (x *ListMastersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMastersResponse.ProtoReflect.Descriptor instead.
+func (*ListMastersResponse) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListMastersResponse) GetJson() []byte {
+	if x != nil {
+		return x.Json
+	}
+	return nil
+}
+
+type RemoveMasterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	OpKey         string                 `protobuf:"bytes,1,opt,name=op_key,json=opKey,proto3" json:"op_key,omitempty"`
+	Ids           []string               `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"` // also if an even number of voters remains
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMasterRequest) Reset() {
+	*x = RemoveMasterRequest{}
+	mi := &file_cluster_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMasterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMasterRequest) ProtoMessage() {}
+
+func (x *RemoveMasterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMasterRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMasterRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RemoveMasterRequest) GetOpKey() string {
+	if x != nil {
+		return x.OpKey
+	}
+	return ""
+}
+
+func (x *RemoveMasterRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *RemoveMasterRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type StepDownRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	OpKey         string                 `protobuf:"bytes,1,opt,name=op_key,json=opKey,proto3" json:"op_key,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"` // id; empty: whoever is the most up to date
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepDownRequest) Reset() {
+	*x = StepDownRequest{}
+	mi := &file_cluster_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepDownRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepDownRequest) ProtoMessage() {}
+
+func (x *StepDownRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepDownRequest.ProtoReflect.Descriptor instead.
+func (*StepDownRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *StepDownRequest) GetOpKey() string {
+	if x != nil {
+		return x.OpKey
+	}
+	return ""
+}
+
+func (x *StepDownRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type StepDownResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Was           string                 `protobuf:"bytes,1,opt,name=was,proto3" json:"was,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepDownResponse) Reset() {
+	*x = StepDownResponse{}
+	mi := &file_cluster_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepDownResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepDownResponse) ProtoMessage() {}
+
+func (x *StepDownResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepDownResponse.ProtoReflect.Descriptor instead.
+func (*StepDownResponse) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *StepDownResponse) GetWas() string {
+	if x != nil {
+		return x.Was
+	}
+	return ""
+}
+
+type MasterStateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MasterStateRequest) Reset() {
+	*x = MasterStateRequest{}
+	mi := &file_cluster_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MasterStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MasterStateRequest) ProtoMessage() {}
+
+func (x *MasterStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MasterStateRequest.ProtoReflect.Descriptor instead.
+func (*MasterStateRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{35}
+}
+
+type MasterStateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Json          []byte                 `protobuf:"bytes,1,opt,name=json,proto3" json:"json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MasterStateResponse) Reset() {
+	*x = MasterStateResponse{}
+	mi := &file_cluster_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MasterStateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MasterStateResponse) ProtoMessage() {}
+
+func (x *MasterStateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MasterStateResponse.ProtoReflect.Descriptor instead.
+func (*MasterStateResponse) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *MasterStateResponse) GetJson() []byte {
+	if x != nil {
+		return x.Json
+	}
+	return nil
+}
+
+type AdmitMasterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PresenceJson  []byte                 `protobuf:"bytes,1,opt,name=presence_json,json=presenceJson,proto3" json:"presence_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitMasterRequest) Reset() {
+	*x = AdmitMasterRequest{}
+	mi := &file_cluster_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitMasterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitMasterRequest) ProtoMessage() {}
+
+func (x *AdmitMasterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitMasterRequest.ProtoReflect.Descriptor instead.
+func (*AdmitMasterRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *AdmitMasterRequest) GetPresenceJson() []byte {
+	if x != nil {
+		return x.PresenceJson
+	}
+	return nil
+}
+
+type AdmitMasterResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       string                 `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`                      // why it may not take part; empty: nothing against it is known here
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // of the one who answers; empty: it belongs to none so far
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitMasterResponse) Reset() {
+	*x = AdmitMasterResponse{}
+	mi := &file_cluster_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitMasterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitMasterResponse) ProtoMessage() {}
+
+func (x *AdmitMasterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitMasterResponse.ProtoReflect.Descriptor instead.
+func (*AdmitMasterResponse) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *AdmitMasterResponse) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
+}
+
+func (x *AdmitMasterResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type SaveSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveSnapshotRequest) Reset() {
+	*x = SaveSnapshotRequest{}
+	mi := &file_cluster_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveSnapshotRequest) ProtoMessage() {}
+
+func (x *SaveSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*SaveSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{39}
+}
+
+type SaveSnapshotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveSnapshotResponse) Reset() {
+	*x = SaveSnapshotResponse{}
+	mi := &file_cluster_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveSnapshotResponse) ProtoMessage() {}
+
+func (x *SaveSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*SaveSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *SaveSnapshotResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type ImportTemplateRequest_Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OpKey         string                 `protobuf:"bytes,1,opt,name=op_key,json=opKey,proto3" json:"op_key,omitempty"`
@@ -1731,7 +2231,7 @@ type ImportTemplateRequest_Header struct {
 
 func (x *ImportTemplateRequest_Header) Reset() {
 	*x = ImportTemplateRequest_Header{}
-	mi := &file_cluster_proto_msgTypes[30]
+	mi := &file_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +2243,7 @@ func (x *ImportTemplateRequest_Header) String() string {
 func (*ImportTemplateRequest_Header) ProtoMessage() {}
 
 func (x *ImportTemplateRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[30]
+	mi := &file_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +2294,7 @@ type ExecRequest_Start struct {
 
 func (x *ExecRequest_Start) Reset() {
 	*x = ExecRequest_Start{}
-	mi := &file_cluster_proto_msgTypes[31]
+	mi := &file_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2306,7 @@ func (x *ExecRequest_Start) String() string {
 func (*ExecRequest_Start) ProtoMessage() {}
 
 func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[31]
+	mi := &file_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2374,7 @@ type ExecRequest_Resize struct {
 
 func (x *ExecRequest_Resize) Reset() {
 	*x = ExecRequest_Resize{}
-	mi := &file_cluster_proto_msgTypes[32]
+	mi := &file_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2386,7 @@ func (x *ExecRequest_Resize) String() string {
 func (*ExecRequest_Resize) ProtoMessage() {}
 
 func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[32]
+	mi := &file_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,13 +2529,37 @@ const file_cluster_proto_rawDesc = "" +
 	"\x13GetOperationRequest\x12\x15\n" +
 	"\x06op_key\x18\x01 \x01(\tR\x05opKey\"*\n" +
 	"\x14GetOperationResponse\x12\x12\n" +
-	"\x04json\x18\x01 \x01(\fR\x04json\"Z\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json\"\x7f\n" +
 	"\x10AddMasterRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
 	"\traft_addr\x18\x02 \x01(\tR\braftAddr\x12\x19\n" +
-	"\bapi_addr\x18\x03 \x01(\tR\aapiAddr\"\x13\n" +
-	"\x11AddMasterResponse2\xaf\n" +
+	"\bapi_addr\x18\x03 \x01(\tR\aapiAddr\x12#\n" +
+	"\rpresence_json\x18\x04 \x01(\fR\fpresenceJson\"\x13\n" +
+	"\x11AddMasterResponse\"\x14\n" +
+	"\x12ListMastersRequest\")\n" +
+	"\x13ListMastersResponse\x12\x12\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json\"T\n" +
+	"\x13RemoveMasterRequest\x12\x15\n" +
+	"\x06op_key\x18\x01 \x01(\tR\x05opKey\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\tR\x03ids\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"8\n" +
+	"\x0fStepDownRequest\x12\x15\n" +
+	"\x06op_key\x18\x01 \x01(\tR\x05opKey\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"$\n" +
+	"\x10StepDownResponse\x12\x10\n" +
+	"\x03was\x18\x01 \x01(\tR\x03was\"\x14\n" +
+	"\x12MasterStateRequest\")\n" +
+	"\x13MasterStateResponse\x12\x12\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json\"9\n" +
+	"\x12AdmitMasterRequest\x12#\n" +
+	"\rpresence_json\x18\x01 \x01(\fR\fpresenceJson\"N\n" +
+	"\x13AdmitMasterResponse\x12\x18\n" +
+	"\arefusal\x18\x01 \x01(\tR\arefusal\x12\x1d\n" +
 	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\"\x15\n" +
+	"\x13SaveSnapshotRequest\"*\n" +
+	"\x14SaveSnapshotResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xd1\r\n" +
 	"\aCluster\x125\n" +
 	"\x06Status\x12\x14.vz.v1.StatusRequest\x1a\x15.vz.v1.StatusResponse\x12>\n" +
 	"\tListNodes\x12\x17.vz.v1.ListNodesRequest\x1a\x18.vz.v1.ListNodesResponse\x12;\n" +
@@ -2057,7 +2581,13 @@ const file_cluster_proto_rawDesc = "" +
 	"\x0eListMigrations\x12\x1c.vz.v1.ListMigrationsRequest\x1a\x1d.vz.v1.ListMigrationsResponse\x12J\n" +
 	"\x0eWatchMigration\x12\x1c.vz.v1.WatchMigrationRequest\x1a\x18.vz.v1.MigrationResponse0\x01\x12G\n" +
 	"\fGetOperation\x12\x1a.vz.v1.GetOperationRequest\x1a\x1b.vz.v1.GetOperationResponse\x12>\n" +
-	"\tAddMaster\x12\x17.vz.v1.AddMasterRequest\x1a\x18.vz.v1.AddMasterResponseB+Z)github.com/vzcluster/vzcluster/proto/vzpbb\x06proto3"
+	"\tAddMaster\x12\x17.vz.v1.AddMasterRequest\x1a\x18.vz.v1.AddMasterResponse\x12D\n" +
+	"\vListMasters\x12\x19.vz.v1.ListMastersRequest\x1a\x1a.vz.v1.ListMastersResponse\x12F\n" +
+	"\fRemoveMaster\x12\x1a.vz.v1.RemoveMasterRequest\x1a\x1a.vz.v1.ListMastersResponse\x12;\n" +
+	"\bStepDown\x12\x16.vz.v1.StepDownRequest\x1a\x17.vz.v1.StepDownResponse\x12D\n" +
+	"\vMasterState\x12\x19.vz.v1.MasterStateRequest\x1a\x1a.vz.v1.MasterStateResponse\x12D\n" +
+	"\vAdmitMaster\x12\x19.vz.v1.AdmitMasterRequest\x1a\x1a.vz.v1.AdmitMasterResponse\x12I\n" +
+	"\fSaveSnapshot\x12\x1a.vz.v1.SaveSnapshotRequest\x1a\x1b.vz.v1.SaveSnapshotResponse0\x01B+Z)github.com/vzcluster/vzcluster/proto/vzpbb\x06proto3"
 
 var (
 	file_cluster_proto_rawDescOnce sync.Once
@@ -2071,7 +2601,7 @@ func file_cluster_proto_rawDescGZIP() []byte {
 	return file_cluster_proto_rawDescData
 }
 
-var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_cluster_proto_goTypes = []any{
 	(*StatusRequest)(nil),                // 0: vz.v1.StatusRequest
 	(*StatusResponse)(nil),               // 1: vz.v1.StatusResponse
@@ -2103,21 +2633,32 @@ var file_cluster_proto_goTypes = []any{
 	(*GetOperationResponse)(nil),         // 27: vz.v1.GetOperationResponse
 	(*AddMasterRequest)(nil),             // 28: vz.v1.AddMasterRequest
 	(*AddMasterResponse)(nil),            // 29: vz.v1.AddMasterResponse
-	(*ImportTemplateRequest_Header)(nil), // 30: vz.v1.ImportTemplateRequest.Header
-	(*ExecRequest_Start)(nil),            // 31: vz.v1.ExecRequest.Start
-	(*ExecRequest_Resize)(nil),           // 32: vz.v1.ExecRequest.Resize
-	(*Progress)(nil),                     // 33: vz.v1.Progress
+	(*ListMastersRequest)(nil),           // 30: vz.v1.ListMastersRequest
+	(*ListMastersResponse)(nil),          // 31: vz.v1.ListMastersResponse
+	(*RemoveMasterRequest)(nil),          // 32: vz.v1.RemoveMasterRequest
+	(*StepDownRequest)(nil),              // 33: vz.v1.StepDownRequest
+	(*StepDownResponse)(nil),             // 34: vz.v1.StepDownResponse
+	(*MasterStateRequest)(nil),           // 35: vz.v1.MasterStateRequest
+	(*MasterStateResponse)(nil),          // 36: vz.v1.MasterStateResponse
+	(*AdmitMasterRequest)(nil),           // 37: vz.v1.AdmitMasterRequest
+	(*AdmitMasterResponse)(nil),          // 38: vz.v1.AdmitMasterResponse
+	(*SaveSnapshotRequest)(nil),          // 39: vz.v1.SaveSnapshotRequest
+	(*SaveSnapshotResponse)(nil),         // 40: vz.v1.SaveSnapshotResponse
+	(*ImportTemplateRequest_Header)(nil), // 41: vz.v1.ImportTemplateRequest.Header
+	(*ExecRequest_Start)(nil),            // 42: vz.v1.ExecRequest.Start
+	(*ExecRequest_Resize)(nil),           // 43: vz.v1.ExecRequest.Resize
+	(*Progress)(nil),                     // 44: vz.v1.Progress
 }
 var file_cluster_proto_depIdxs = []int32{
 	4,  // 0: vz.v1.ListNodesResponse.nodes:type_name -> vz.v1.NodeResponse
 	8,  // 1: vz.v1.ListTemplatesResponse.templates:type_name -> vz.v1.TemplateResponse
-	30, // 2: vz.v1.ImportTemplateRequest.header:type_name -> vz.v1.ImportTemplateRequest.Header
+	41, // 2: vz.v1.ImportTemplateRequest.header:type_name -> vz.v1.ImportTemplateRequest.Header
 	11, // 3: vz.v1.ListContainersResponse.containers:type_name -> vz.v1.ContainerResponse
-	31, // 4: vz.v1.ExecRequest.start:type_name -> vz.v1.ExecRequest.Start
-	32, // 5: vz.v1.ExecRequest.resize:type_name -> vz.v1.ExecRequest.Resize
-	33, // 6: vz.v1.MigrationResponse.progress:type_name -> vz.v1.Progress
+	42, // 4: vz.v1.ExecRequest.start:type_name -> vz.v1.ExecRequest.Start
+	43, // 5: vz.v1.ExecRequest.resize:type_name -> vz.v1.ExecRequest.Resize
+	44, // 6: vz.v1.MigrationResponse.progress:type_name -> vz.v1.Progress
 	22, // 7: vz.v1.ListMigrationsResponse.migrations:type_name -> vz.v1.MigrationResponse
-	32, // 8: vz.v1.ExecRequest.Start.size:type_name -> vz.v1.ExecRequest.Resize
+	43, // 8: vz.v1.ExecRequest.Start.size:type_name -> vz.v1.ExecRequest.Resize
 	0,  // 9: vz.v1.Cluster.Status:input_type -> vz.v1.StatusRequest
 	2,  // 10: vz.v1.Cluster.ListNodes:input_type -> vz.v1.ListNodesRequest
 	5,  // 11: vz.v1.Cluster.CordonNode:input_type -> vz.v1.CordonNodeRequest
@@ -2137,27 +2678,39 @@ var file_cluster_proto_depIdxs = []int32{
 	25, // 25: vz.v1.Cluster.WatchMigration:input_type -> vz.v1.WatchMigrationRequest
 	26, // 26: vz.v1.Cluster.GetOperation:input_type -> vz.v1.GetOperationRequest
 	28, // 27: vz.v1.Cluster.AddMaster:input_type -> vz.v1.AddMasterRequest
-	1,  // 28: vz.v1.Cluster.Status:output_type -> vz.v1.StatusResponse
-	3,  // 29: vz.v1.Cluster.ListNodes:output_type -> vz.v1.ListNodesResponse
-	4,  // 30: vz.v1.Cluster.CordonNode:output_type -> vz.v1.NodeResponse
-	7,  // 31: vz.v1.Cluster.ListTemplates:output_type -> vz.v1.ListTemplatesResponse
-	8,  // 32: vz.v1.Cluster.ImportTemplate:output_type -> vz.v1.TemplateResponse
-	11, // 33: vz.v1.Cluster.CreateContainer:output_type -> vz.v1.ContainerResponse
-	13, // 34: vz.v1.Cluster.ListContainers:output_type -> vz.v1.ListContainersResponse
-	11, // 35: vz.v1.Cluster.WatchContainer:output_type -> vz.v1.ContainerResponse
-	11, // 36: vz.v1.Cluster.SetContainer:output_type -> vz.v1.ContainerResponse
-	11, // 37: vz.v1.Cluster.StartContainer:output_type -> vz.v1.ContainerResponse
-	11, // 38: vz.v1.Cluster.StopContainer:output_type -> vz.v1.ContainerResponse
-	11, // 39: vz.v1.Cluster.DestroyContainer:output_type -> vz.v1.ContainerResponse
-	18, // 40: vz.v1.Cluster.Exec:output_type -> vz.v1.ExecResponse
-	20, // 41: vz.v1.Cluster.ConsoleLog:output_type -> vz.v1.ConsoleLogResponse
-	22, // 42: vz.v1.Cluster.Migrate:output_type -> vz.v1.MigrationResponse
-	24, // 43: vz.v1.Cluster.ListMigrations:output_type -> vz.v1.ListMigrationsResponse
-	22, // 44: vz.v1.Cluster.WatchMigration:output_type -> vz.v1.MigrationResponse
-	27, // 45: vz.v1.Cluster.GetOperation:output_type -> vz.v1.GetOperationResponse
-	29, // 46: vz.v1.Cluster.AddMaster:output_type -> vz.v1.AddMasterResponse
-	28, // [28:47] is the sub-list for method output_type
-	9,  // [9:28] is the sub-list for method input_type
+	30, // 28: vz.v1.Cluster.ListMasters:input_type -> vz.v1.ListMastersRequest
+	32, // 29: vz.v1.Cluster.RemoveMaster:input_type -> vz.v1.RemoveMasterRequest
+	33, // 30: vz.v1.Cluster.StepDown:input_type -> vz.v1.StepDownRequest
+	35, // 31: vz.v1.Cluster.MasterState:input_type -> vz.v1.MasterStateRequest
+	37, // 32: vz.v1.Cluster.AdmitMaster:input_type -> vz.v1.AdmitMasterRequest
+	39, // 33: vz.v1.Cluster.SaveSnapshot:input_type -> vz.v1.SaveSnapshotRequest
+	1,  // 34: vz.v1.Cluster.Status:output_type -> vz.v1.StatusResponse
+	3,  // 35: vz.v1.Cluster.ListNodes:output_type -> vz.v1.ListNodesResponse
+	4,  // 36: vz.v1.Cluster.CordonNode:output_type -> vz.v1.NodeResponse
+	7,  // 37: vz.v1.Cluster.ListTemplates:output_type -> vz.v1.ListTemplatesResponse
+	8,  // 38: vz.v1.Cluster.ImportTemplate:output_type -> vz.v1.TemplateResponse
+	11, // 39: vz.v1.Cluster.CreateContainer:output_type -> vz.v1.ContainerResponse
+	13, // 40: vz.v1.Cluster.ListContainers:output_type -> vz.v1.ListContainersResponse
+	11, // 41: vz.v1.Cluster.WatchContainer:output_type -> vz.v1.ContainerResponse
+	11, // 42: vz.v1.Cluster.SetContainer:output_type -> vz.v1.ContainerResponse
+	11, // 43: vz.v1.Cluster.StartContainer:output_type -> vz.v1.ContainerResponse
+	11, // 44: vz.v1.Cluster.StopContainer:output_type -> vz.v1.ContainerResponse
+	11, // 45: vz.v1.Cluster.DestroyContainer:output_type -> vz.v1.ContainerResponse
+	18, // 46: vz.v1.Cluster.Exec:output_type -> vz.v1.ExecResponse
+	20, // 47: vz.v1.Cluster.ConsoleLog:output_type -> vz.v1.ConsoleLogResponse
+	22, // 48: vz.v1.Cluster.Migrate:output_type -> vz.v1.MigrationResponse
+	24, // 49: vz.v1.Cluster.ListMigrations:output_type -> vz.v1.ListMigrationsResponse
+	22, // 50: vz.v1.Cluster.WatchMigration:output_type -> vz.v1.MigrationResponse
+	27, // 51: vz.v1.Cluster.GetOperation:output_type -> vz.v1.GetOperationResponse
+	29, // 52: vz.v1.Cluster.AddMaster:output_type -> vz.v1.AddMasterResponse
+	31, // 53: vz.v1.Cluster.ListMasters:output_type -> vz.v1.ListMastersResponse
+	31, // 54: vz.v1.Cluster.RemoveMaster:output_type -> vz.v1.ListMastersResponse
+	34, // 55: vz.v1.Cluster.StepDown:output_type -> vz.v1.StepDownResponse
+	36, // 56: vz.v1.Cluster.MasterState:output_type -> vz.v1.MasterStateResponse
+	38, // 57: vz.v1.Cluster.AdmitMaster:output_type -> vz.v1.AdmitMasterResponse
+	40, // 58: vz.v1.Cluster.SaveSnapshot:output_type -> vz.v1.SaveSnapshotResponse
+	34, // [34:59] is the sub-list for method output_type
+	9,  // [9:34] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
 	9,  // [9:9] is the sub-list for extension extendee
 	0,  // [0:9] is the sub-list for field type_name
@@ -2191,7 +2744,7 @@ func file_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_proto_rawDesc), len(file_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -47,6 +47,12 @@ const (
 	Cluster_WatchMigration_FullMethodName   = "/vz.v1.Cluster/WatchMigration"
 	Cluster_GetOperation_FullMethodName     = "/vz.v1.Cluster/GetOperation"
 	Cluster_AddMaster_FullMethodName        = "/vz.v1.Cluster/AddMaster"
+	Cluster_ListMasters_FullMethodName      = "/vz.v1.Cluster/ListMasters"
+	Cluster_RemoveMaster_FullMethodName     = "/vz.v1.Cluster/RemoveMaster"
+	Cluster_StepDown_FullMethodName         = "/vz.v1.Cluster/StepDown"
+	Cluster_MasterState_FullMethodName      = "/vz.v1.Cluster/MasterState"
+	Cluster_AdmitMaster_FullMethodName      = "/vz.v1.Cluster/AdmitMaster"
+	Cluster_SaveSnapshot_FullMethodName     = "/vz.v1.Cluster/SaveSnapshot"
 )
 
 // ClusterClient is the client API for Cluster service.
@@ -80,8 +86,22 @@ type ClusterClient interface {
 	WatchMigration(ctx context.Context, in *WatchMigrationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MigrationResponse], error)
 	// GetOperation finds out how an operation ended, by its key.
 	GetOperation(ctx context.Context, in *GetOperationRequest, opts ...grpc.CallOption) (*GetOperationResponse, error)
-	// AddMaster makes the caller's address a voter: how a master joins.
+	// AddMaster takes a master in, as one that does not vote; the leader gives it a vote once it has caught up. Masters call it for
+	// themselves (--join), operators for a master that is to come.
 	AddMaster(ctx context.Context, in *AddMasterRequest, opts ...grpc.CallOption) (*AddMasterResponse, error)
+	// ListMasters asks every master how it stands.
+	ListMasters(ctx context.Context, in *ListMastersRequest, opts ...grpc.CallOption) (*ListMastersResponse, error)
+	// RemoveMaster takes masters out, a leader among them last and after it has handed over.
+	RemoveMaster(ctx context.Context, in *RemoveMasterRequest, opts ...grpc.CallOption) (*ListMastersResponse, error)
+	// StepDown has the leader hand over.
+	StepDown(ctx context.Context, in *StepDownRequest, opts ...grpc.CallOption) (*StepDownResponse, error)
+	// MasterState is answered by the master that is asked, never forwarded.
+	MasterState(ctx context.Context, in *MasterStateRequest, opts ...grpc.CallOption) (*MasterStateResponse, error)
+	// AdmitMaster asks whether a master may take part with the data directory that it has: before it votes. The master that is asked
+	// answers from what it knows itself; the call is never forwarded.
+	AdmitMaster(ctx context.Context, in *AdmitMasterRequest, opts ...grpc.CallOption) (*AdmitMasterResponse, error)
+	// SaveSnapshot sends everything that is stored, as a snapshot file (pkg/store/snapfile).
+	SaveSnapshot(ctx context.Context, in *SaveSnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SaveSnapshotResponse], error)
 }
 
 type clusterClient struct {
@@ -306,6 +326,75 @@ func (c *clusterClient) AddMaster(ctx context.Context, in *AddMasterRequest, opt
 	return out, nil
 }
 
+func (c *clusterClient) ListMasters(ctx context.Context, in *ListMastersRequest, opts ...grpc.CallOption) (*ListMastersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMastersResponse)
+	err := c.cc.Invoke(ctx, Cluster_ListMasters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) RemoveMaster(ctx context.Context, in *RemoveMasterRequest, opts ...grpc.CallOption) (*ListMastersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMastersResponse)
+	err := c.cc.Invoke(ctx, Cluster_RemoveMaster_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) StepDown(ctx context.Context, in *StepDownRequest, opts ...grpc.CallOption) (*StepDownResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StepDownResponse)
+	err := c.cc.Invoke(ctx, Cluster_StepDown_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) MasterState(ctx context.Context, in *MasterStateRequest, opts ...grpc.CallOption) (*MasterStateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MasterStateResponse)
+	err := c.cc.Invoke(ctx, Cluster_MasterState_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) AdmitMaster(ctx context.Context, in *AdmitMasterRequest, opts ...grpc.CallOption) (*AdmitMasterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdmitMasterResponse)
+	err := c.cc.Invoke(ctx, Cluster_AdmitMaster_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) SaveSnapshot(ctx context.Context, in *SaveSnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SaveSnapshotResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Cluster_ServiceDesc.Streams[4], Cluster_SaveSnapshot_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SaveSnapshotRequest, SaveSnapshotResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Cluster_SaveSnapshotClient = grpc.ServerStreamingClient[SaveSnapshotResponse]
+
 // ClusterServer is the server API for Cluster service.
 // All implementations must embed UnimplementedClusterServer
 // for forward compatibility.
@@ -337,8 +426,22 @@ type ClusterServer interface {
 	WatchMigration(*WatchMigrationRequest, grpc.ServerStreamingServer[MigrationResponse]) error
 	// GetOperation finds out how an operation ended, by its key.
 	GetOperation(context.Context, *GetOperationRequest) (*GetOperationResponse, error)
-	// AddMaster makes the caller's address a voter: how a master joins.
+	// AddMaster takes a master in, as one that does not vote; the leader gives it a vote once it has caught up. Masters call it for
+	// themselves (--join), operators for a master that is to come.
 	AddMaster(context.Context, *AddMasterRequest) (*AddMasterResponse, error)
+	// ListMasters asks every master how it stands.
+	ListMasters(context.Context, *ListMastersRequest) (*ListMastersResponse, error)
+	// RemoveMaster takes masters out, a leader among them last and after it has handed over.
+	RemoveMaster(context.Context, *RemoveMasterRequest) (*ListMastersResponse, error)
+	// StepDown has the leader hand over.
+	StepDown(context.Context, *StepDownRequest) (*StepDownResponse, error)
+	// MasterState is answered by the master that is asked, never forwarded.
+	MasterState(context.Context, *MasterStateRequest) (*MasterStateResponse, error)
+	// AdmitMaster asks whether a master may take part with the data directory that it has: before it votes. The master that is asked
+	// answers from what it knows itself; the call is never forwarded.
+	AdmitMaster(context.Context, *AdmitMasterRequest) (*AdmitMasterResponse, error)
+	// SaveSnapshot sends everything that is stored, as a snapshot file (pkg/store/snapfile).
+	SaveSnapshot(*SaveSnapshotRequest, grpc.ServerStreamingServer[SaveSnapshotResponse]) error
 	mustEmbedUnimplementedClusterServer()
 }
 
@@ -405,6 +508,24 @@ func (UnimplementedClusterServer) GetOperation(context.Context, *GetOperationReq
 }
 func (UnimplementedClusterServer) AddMaster(context.Context, *AddMasterRequest) (*AddMasterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddMaster not implemented")
+}
+func (UnimplementedClusterServer) ListMasters(context.Context, *ListMastersRequest) (*ListMastersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListMasters not implemented")
+}
+func (UnimplementedClusterServer) RemoveMaster(context.Context, *RemoveMasterRequest) (*ListMastersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveMaster not implemented")
+}
+func (UnimplementedClusterServer) StepDown(context.Context, *StepDownRequest) (*StepDownResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StepDown not implemented")
+}
+func (UnimplementedClusterServer) MasterState(context.Context, *MasterStateRequest) (*MasterStateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MasterState not implemented")
+}
+func (UnimplementedClusterServer) AdmitMaster(context.Context, *AdmitMasterRequest) (*AdmitMasterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AdmitMaster not implemented")
+}
+func (UnimplementedClusterServer) SaveSnapshot(*SaveSnapshotRequest, grpc.ServerStreamingServer[SaveSnapshotResponse]) error {
+	return status.Error(codes.Unimplemented, "method SaveSnapshot not implemented")
 }
 func (UnimplementedClusterServer) mustEmbedUnimplementedClusterServer() {}
 func (UnimplementedClusterServer) testEmbeddedByValue()                 {}
@@ -733,6 +854,107 @@ func _Cluster_AddMaster_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_ListMasters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMastersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).ListMasters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_ListMasters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).ListMasters(ctx, req.(*ListMastersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_RemoveMaster_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveMasterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).RemoveMaster(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_RemoveMaster_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).RemoveMaster(ctx, req.(*RemoveMasterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_StepDown_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StepDownRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).StepDown(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_StepDown_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).StepDown(ctx, req.(*StepDownRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_MasterState_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MasterStateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).MasterState(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_MasterState_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).MasterState(ctx, req.(*MasterStateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_AdmitMaster_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdmitMasterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).AdmitMaster(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_AdmitMaster_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).AdmitMaster(ctx, req.(*AdmitMasterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_SaveSnapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SaveSnapshotRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ClusterServer).SaveSnapshot(m, &grpc.GenericServerStream[SaveSnapshotRequest, SaveSnapshotResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Cluster_SaveSnapshotServer = grpc.ServerStreamingServer[SaveSnapshotResponse]
+
 // Cluster_ServiceDesc is the grpc.ServiceDesc for Cluster service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -800,6 +1022,26 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "AddMaster",
 			Handler:    _Cluster_AddMaster_Handler,
 		},
+		{
+			MethodName: "ListMasters",
+			Handler:    _Cluster_ListMasters_Handler,
+		},
+		{
+			MethodName: "RemoveMaster",
+			Handler:    _Cluster_RemoveMaster_Handler,
+		},
+		{
+			MethodName: "StepDown",
+			Handler:    _Cluster_StepDown_Handler,
+		},
+		{
+			MethodName: "MasterState",
+			Handler:    _Cluster_MasterState_Handler,
+		},
+		{
+			MethodName: "AdmitMaster",
+			Handler:    _Cluster_AdmitMaster_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -821,6 +1063,11 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchMigration",
 			Handler:       _Cluster_WatchMigration_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "SaveSnapshot",
+			Handler:       _Cluster_SaveSnapshot_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -265,6 +265,8 @@ type MigrationReport struct {
 	Stages        []*StageTime           `protobuf:"bytes,6,rep,name=stages,proto3" json:"stages,omitempty"`
 	Progress      *Progress              `protobuf:"bytes,7,opt,name=progress,proto3" json:"progress,omitempty"`
 	StatsJson     []byte                 `protobuf:"bytes,8,opt,name=stats_json,json=statsJson,proto3" json:"stats_json,omitempty"` // cluster.MigrationStats, the side's own part
+	Ctid          string                 `protobuf:"bytes,9,opt,name=ctid,proto3" json:"ctid,omitempty"`                            // what is being moved, at which epoch: for a leader whose records were restored from before it
+	Epoch         uint64                 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -353,6 +355,20 @@ func (x *MigrationReport) GetStatsJson() []byte {
 		return x.StatsJson
 	}
 	return nil
+}
+
+func (x *MigrationReport) GetCtid() string {
+	if x != nil {
+		return x.Ctid
+	}
+	return ""
+}
+
+func (x *MigrationReport) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 // Directive is what the leader wants of one node, whole.
@@ -760,7 +776,7 @@ const file_session_proto_rawDesc = "" +
 	"\x05usage\x18\b \x01(\v2\f.vz.v1.UsageR\x05usage\x12#\n" +
 	"\rexec_sessions\x18\t \x01(\x05R\fexecSessions\x12\x19\n" +
 	"\bspec_gen\x18\n" +
-	" \x01(\x04R\aspecGen\"\xed\x01\n" +
+	" \x01(\x04R\aspecGen\"\x97\x02\n" +
 	"\x0fMigrationReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -770,7 +786,10 @@ const file_session_proto_rawDesc = "" +
 	"\x06stages\x18\x06 \x03(\v2\x10.vz.v1.StageTimeR\x06stages\x12+\n" +
 	"\bprogress\x18\a \x01(\v2\x0f.vz.v1.ProgressR\bprogress\x12\x1d\n" +
 	"\n" +
-	"stats_json\x18\b \x01(\fR\tstatsJson\"\xd3\x02\n" +
+	"stats_json\x18\b \x01(\fR\tstatsJson\x12\x12\n" +
+	"\x04ctid\x18\t \x01(\tR\x04ctid\x12\x14\n" +
+	"\x05epoch\x18\n" +
+	" \x01(\x04R\x05epoch\"\xd3\x02\n" +
 	"\tDirective\x12\x10\n" +
 	"\x03ack\x18\x01 \x01(\x04R\x03ack\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x19\n" +

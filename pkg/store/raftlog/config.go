@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/vzcluster/vzcluster/pkg/cluster"
 )
 
 // Config says who a member is. ID, DataDir and RaftAddr are required.
@@ -21,6 +24,10 @@ type Config struct {
 	// Bootstrap makes a new cluster of this one member when DataDir holds nothing; it changes nothing on later starts. Without it a
 	// new member waits until a leader adds it.
 	Bootstrap bool
+
+	// Admit, if not nil, is asked at each start, before this member can be reached, whether it may take part with the directory that it
+	// has. peers are the APIs of the other masters as the directory knows them. there: a cluster exists, so none is to be made.
+	Admit func(ctx context.Context, p cluster.Presence, peers []string) (there bool, err error)
 
 	// Stream replaces plain TCP, for TLS and for tests. It is called once per Run; the layer is closed with it.
 	Stream func() (raft.StreamLayer, error)

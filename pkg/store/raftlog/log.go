@@ -28,6 +28,7 @@ const (
 	handoverTimeout = 2 * time.Second // of the leadership when Run ends
 	drainTimeout    = 2 * time.Second // of the calls that are under way then
 	shutdownTimeout = 10 * time.Second
+	admitTimeout    = 5 * time.Second  // for the other masters to say whether this one may take part
 	rpcTimeout      = 10 * time.Second // of raft's transport
 	maxPooledConns  = 3                // per peer
 )
@@ -55,6 +56,7 @@ type Log struct {
 	alarms   alarms
 	barrier  atomic.Uint64 // the last term in which a barrier of ours was committed
 	pulse    pulse
+	presence atomic.Pointer[presence] // nil: the directory is not open yet
 	calls    calls
 }
 
@@ -162,11 +164,20 @@ func (l *Log) start(d *disk) (*raft.Raft, *raft.NetworkTransport, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the log: %w", err)
 	}
+	last, err := lastIndex(logs, d.snapshots)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the log: %w", err)
+	}
+	// Before the others can reach it: nobody may get a vote from a directory that has forgotten what it acknowledged.
+	bootstrap, err := l.present(existing, last)
+	if err != nil {
+		return nil, nil, err
+	}
 	trans, err := l.transport()
 	if err != nil {
 		return nil, nil, err
 	}
-	if l.conf.Bootstrap && !existing {
+	if bootstrap && !existing {
 		one := raft.Configuration{Servers: []raft.Server{{ID: conf.LocalID, Address: trans.LocalAddr()}}}
 		if err := raft.BootstrapCluster(conf, logs, logs, d.snapshots, trans, one); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("bootstrap: %w", err), trans.Close())

@@ -11,12 +11,7 @@ import (
 )
 
 // Server is one member of the raft configuration.
-type Server struct {
-	ID       string
-	RaftAddr string
-	Voter    bool
-	Leader   bool
-}
+type Server = store.Server
 
 // Leader implements [store.Log]: the address is that of the leader's cluster.Master record.
 func (l *Log) Leader() (addr string, ok bool) {
@@ -49,7 +44,7 @@ func (l *Log) Servers() []Server {
 	_, leader := l.raft.LeaderWithID()
 	var servers []Server
 	for _, s := range future.Configuration().Servers {
-		servers = append(servers, Server{string(s.ID), string(s.Address), s.Suffrage == raft.Voter, s.ID == leader})
+		servers = append(servers, Server{ID: string(s.ID), RaftAddr: string(s.Address), Voter: s.Suffrage == raft.Voter, Leader: s.ID == leader})
 	}
 	return servers
 }
