@@ -57,10 +57,10 @@ func (l *Load) Run(ctx context.Context, masters []string, grace time.Duration) e
 	defer stop()
 	var all errgroup.Group
 	for i := range l.Writers {
-		all.Go(func() error { return l.loop(ctx, func(n int) error { return l.write(late, i, n) }) })
+		all.Go(func() error { return l.loop(ctx, i, func(c *client, n int) error { return l.write(late, c, n) }) })
 	}
 	for i := range l.Readers {
-		all.Go(func() error { return l.loop(ctx, func(n int) error { return l.read(ctx, l.Writers+i, n) }) })
+		all.Go(func() error { return l.loop(ctx, l.Writers+i, func(c *client, _ int) error { return l.read(ctx, c) }) })
 	}
 	return all.Wait()
 }
@@ -82,9 +82,16 @@ func dial(masters []string) (conns []*grpc.ClientConn, closeAll func(), err erro
 	return conns, closeAll, nil
 }
 
-func (l *Load) loop(ctx context.Context, call func(n int) error) error {
+// client is one caller: it stays with a master that answers, and goes to the next one when it does not.
+type client struct {
+	id     int
+	master int
+}
+
+func (l *Load) loop(ctx context.Context, id int, call func(c *client, n int) error) error {
+	c := &client{id, id}
 	for n := 0; ctx.Err() == nil; n++ {
-		if err := call(n); err != nil {
+		if err := call(c, n); err != nil {
 			return err
 		}
 		if l.Pause > 0 {
@@ -99,22 +106,22 @@ func (l *Load) loop(ctx context.Context, call func(n int) error) error {
 
 // write makes one write with one operation key, at one master after the other until one acknowledges it: so it is done once, at some
 // time between the first try and the acknowledgement, or the history shows that it was not.
-func (l *Load) write(ctx context.Context, client, n int) error {
+func (l *Load) write(ctx context.Context, c *client, n int) error {
 	register := l.Registers[rand.IntN(len(l.Registers))]
-	w := Write{Key: fmt.Sprintf("load-%d-%d-%d", l.run, client, n), Register: register, Value: fmt.Sprintf("%d-%d-%d", l.run%1e9, client, n)}
+	w := Write{Key: fmt.Sprintf("load-%d-%d-%d", l.run, c.id, n), Register: register, Value: fmt.Sprintf("%d-%d-%d", l.run%1e9, c.id, n)}
 	call := l.History.now()
-	for try := client; ; try++ {
-		err := l.ask(ctx, try, func(ctx context.Context, api vzpb.ClusterClient) error {
+	for {
+		err := l.ask(ctx, c, func(ctx context.Context, api vzpb.ClusterClient) error {
 			_, err := api.CordonNode(ctx, &vzpb.CordonNodeRequest{OpKey: w.Key, Name: register, Cordon: true, Reason: w.Value})
 			return err
 		})
 		switch {
 		case err == nil:
 			w.At = time.Now()
-			l.History.wrote(client, w, call, l.History.now())
+			l.History.wrote(c.id, w, call, l.History.now())
 			return nil
 		case ctx.Err() != nil:
-			l.History.pending(client, register, w.Value, call)
+			l.History.pending(c.id, register, w.Value, call)
 			return nil
 		case !passing(err):
 			return fmt.Errorf("write %s: %w", register, err)
@@ -124,17 +131,17 @@ func (l *Load) write(ctx context.Context, client, n int) error {
 }
 
 // read makes one read at one master; without an answer it tells nothing.
-func (l *Load) read(ctx context.Context, client, n int) error {
+func (l *Load) read(ctx context.Context, c *client) error {
 	register := l.Registers[rand.IntN(len(l.Registers))]
 	call := l.History.now()
 	var value string
-	err := l.ask(ctx, client+n, func(ctx context.Context, api vzpb.ClusterClient) (err error) {
+	err := l.ask(ctx, c, func(ctx context.Context, api vzpb.ClusterClient) (err error) {
 		value, err = readRegister(ctx, api, register)
 		return err
 	})
 	switch {
 	case err == nil:
-		l.History.read(client, register, value, call, l.History.now())
+		l.History.read(c.id, register, value, call, l.History.now())
 	case ctx.Err() != nil:
 	case !passing(err):
 		return fmt.Errorf("read %s: %w", register, err)
@@ -166,12 +173,13 @@ func (l *Load) ReadOf(ctx context.Context, client int, master string, wait time.
 	return false, err
 }
 
-// ask makes one call at the nth master; after a failure it pauses.
-func (l *Load) ask(ctx context.Context, n int, call func(context.Context, vzpb.ClusterClient) error) error {
+// ask makes one call at the client's master; after a failure it pauses, and the next master is the client's.
+func (l *Load) ask(ctx context.Context, c *client, call func(context.Context, vzpb.ClusterClient) error) error {
 	one, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err := call(one, vzpb.NewClusterClient(l.conns[n%len(l.conns)]))
+	err := call(one, vzpb.NewClusterClient(l.conns[c.master%len(l.conns)]))
 	if err != nil {
+		c.master++
 		select {
 		case <-time.After(retryPause):
 		case <-ctx.Done():

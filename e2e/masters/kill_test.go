@@ -64,3 +64,8 @@ func killLeaders(t *testing.T, cfg lab.Config) {
 		median.Round(time.Millisecond), worst.Round(time.Millisecond))
 	r.end(t, ctx)
 }
+
+// TestLeaderKilledEtcd is the same with the state in an etcd of three members, which live on.
+func TestLeaderKilledEtcd(t *testing.T) {
+	killLeaders(t, lab.Config{Name: "masters-killetcd", Masters: 3, Store: lab.StoreEtcd})
+}
