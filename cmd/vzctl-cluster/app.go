@@ -32,12 +32,14 @@ type app struct {
 	conf string // path of the configuration file
 	dial cli.Dialer
 
-	masters string
-	json    bool
-	yes     bool          // don't ask
-	timeout time.Duration // 0: the default of the kind of call
-	printed bool          // the one JSON document is out
-	client  *cli.Client
+	masters   string
+	json      bool
+	yes       bool          // don't ask
+	timeout   time.Duration // 0: the default of the kind of call
+	stale     bool          // any master's own answer will do
+	printed   bool          // the one JSON document is out
+	staleSaid bool          // as of when a stale answer is was told
+	client    *cli.Client
 }
 
 // exitError passes on the exit code of a command that ran in a container. Nothing is printed for it.
@@ -150,6 +152,9 @@ func (a *app) read(ctx context.Context, call cli.Call) error {
 	if err != nil {
 		return err
 	}
+	if a.stale {
+		call = a.staleCall(call)
+	}
 	return c.Read(ctx, a.window(readTimeout), call)
 }
 
@@ -158,6 +163,9 @@ func (a *app) mutate(ctx context.Context, op string, call cli.Call) error {
 	c, err := a.cluster()
 	if err != nil {
 		return err
+	}
+	if a.stale {
+		return cli.Errorf(cli.Usage, "--stale is for questions; a change needs the leader")
 	}
 	return c.Mutate(ctx, a.window(mutateTimeout), op, call)
 }

@@ -46,6 +46,8 @@ func reference() string {
 	commands(&b, root)
 	b.WriteString("## Fields of `list`\n\n")
 	fields(&b, containerColumns())
+	b.WriteString("## Fields of `master list`\n\n")
+	fields(&b, masterColumns())
 	b.WriteString("## Fields of `node list`\n\n")
 	fields(&b, nodeColumns())
 	b.WriteString("## Fields of `migrations` and `history`\n\n")

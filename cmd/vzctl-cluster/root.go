@@ -37,17 +37,18 @@ An error is one line on stderr: "error: CODE: text".
 	p.StringVar(&a.masters, "masters", "", "addresses of the masters, `HOST:PORT,...`")
 	p.BoolVarP(&a.json, "json", "j", false, "one JSON document on stdout, and nothing else there")
 	p.BoolVarP(&a.yes, "yes", "y", false, "don't ask before something is destroyed")
+	p.BoolVar(&a.stale, "stale", false, "for questions: take what any master has, without a leader or quorum; stderr says as of when it is")
 	p.Var(&param{typ: "DURATION", set: func(s string) (err error) { a.timeout, err = parseDuration(s); return err }}, "timeout",
 		"how long to look for a master that answers (default 60s for changes, 10s for questions)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return hinted(cmd, err.Error())
 	})
 	root.AddCommand(
-		a.statusCommand(), a.nodeCommand(), a.templateCommand(),
+		a.statusCommand(), a.masterCommand(), a.nodeCommand(), a.templateCommand(),
 		a.createCommand(), a.listCommand(), a.showCommand(), a.setCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.destroyCommand(),
 		a.execCommand(), a.enterCommand(), a.consoleCommand(),
-		a.migrateCommand(), a.migrationsCommand(), a.historyCommand(), a.jobCommand(),
+		a.migrateCommand(), a.migrationsCommand(), a.historyCommand(), a.jobCommand(), a.storeCommand(),
 	)
 	return root
 }

@@ -49,7 +49,10 @@ func (c Config) masterArgv(h Host) []string {
 	argv = append(argv, "--data-dir", "/vz/master", "--raft-listen", addr(h.IP, MasterRaftPort))
 	// The same command line for every start: who has data goes on.
 	if h.Index == 1 {
-		return append(argv, "--bootstrap")
+		argv = append(argv, "--bootstrap")
+	}
+	if c.Masters == 1 {
+		return argv
 	}
 	others := slices.DeleteFunc(c.masterAddrs(), func(a string) bool { return a == addr(h.IP, MasterAPIPort) })
 	return append(argv, "--join", strings.Join(others, ","))
@@ -171,9 +174,13 @@ func notReady(ctx context.Context, api vzpb.ClusterClient, hosts []Host) string 
 	if err := json.Unmarshal(resp.GetJson(), &st); err != nil {
 		return err.Error()
 	}
-	members := make(map[string]bool)
-	for _, m := range st.Masters {
-		members[m.ID] = true
+	masters, err := api.ListMasters(ctx, &vzpb.ListMastersRequest{})
+	if err != nil {
+		return err.Error()
+	}
+	var members []cluster.MasterInfo
+	if err := json.Unmarshal(masters.GetJson(), &members); err != nil {
+		return err.Error()
 	}
 	list, err := api.ListNodes(ctx, &vzpb.ListNodesRequest{})
 	if err != nil {
@@ -192,12 +199,30 @@ func notReady(ctx context.Context, api vzpb.ClusterClient, hosts []Host) string 
 		lack = append(lack, "no leader")
 	}
 	for _, h := range hosts {
-		if h.Kind == RoleMaster && !members[h.Name] {
-			lack = append(lack, "master "+h.Name+" is not a member")
+		if h.Kind == RoleMaster {
+			lack = append(lack, masterLacks(members, h.Name)...)
 		}
 		if h.Kind == RoleNode && !online[h.Name] {
 			lack = append(lack, "node "+h.Name+" is not online")
 		}
 	}
 	return strings.Join(lack, ", ")
+}
+
+// masterLacks says what a master lacks to be of full use: a member that has not heard of another one does not vote for it.
+func masterLacks(members []cluster.MasterInfo, name string) []string {
+	for _, m := range members {
+		switch {
+		case m.ID != name:
+			continue
+		case m.State == nil:
+			return []string{"master " + name + " does not answer"}
+		case !m.Voter && len(members)%2 == 1:
+			return []string{"master " + name + " has no vote yet"}
+		case m.RaftAddr != "" && len(m.State.Knows) < len(members):
+			return []string{"master " + name + " has not heard of all others"}
+		}
+		return nil
+	}
+	return []string{"master " + name + " is not a member"}
 }
