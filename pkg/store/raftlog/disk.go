@@ -11,13 +11,13 @@ import (
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/metadb"
-	"golang.org/x/sys/unix"
 )
 
 const (
 	keptSnapshots = 2
 	// segmentBytes is what the write-ahead log allocates at a time; an entry has at most some 2 MiB.
 	segmentBytes = 16 << 20
+	lockFile     = "lock"
 )
 
 // disk is the data directory, opened and locked.
@@ -43,13 +43,13 @@ func openDisk(dir, id string, logger *slog.Logger) (_ *disk, err error) {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if d.lock, err = lockDir(dir); err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, fmt.Errorf("%s: another process uses it: %w", dir, err)
-	}
 	if err := checkRetired(dir); err != nil {
+		return nil, err
+	}
+	if err := checkQuarantine(dir); err != nil {
 		return nil, err
 	}
 	if err := bindID(filepath.Join(dir, "id"), id); err != nil {

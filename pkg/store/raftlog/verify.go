@@ -14,7 +14,7 @@ import (
 )
 
 // DamagedError says that what a master has on its disk is not what it once wrote there. Starting with it could forget what was
-// acknowledged. The way out is to fetch everything from the other masters: [Resync].
+// acknowledged. The way out is to fetch everything from the other masters: [Empty].
 type DamagedError struct {
 	Path string
 	Why  string
