@@ -45,7 +45,7 @@ func (a *app) status(ctx context.Context) error {
 	for i, m := range s.Masters {
 		masters[i] = fmt.Sprintf("%s (%s)", m.ID, m.APIAddr)
 	}
-	return a.pairs([][2]string{
+	lines := [][2]string{
 		{"leader", fmt.Sprintf("%s (%s), term %d, since %s", s.Leader, s.LeaderAddr, s.Term, stamp(s.LedSince))},
 		{"masters", strings.Join(masters, ", ")},
 		{"nodes", counts(s.Nodes)},
@@ -53,7 +53,11 @@ func (a *app) status(ctx context.Context) error {
 		{"migrations", fmt.Sprintf("%d open", s.Migrations)},
 		{"templates", fmt.Sprint(s.Templates)},
 		{"version", s.Version},
-	})
+	}
+	for _, alarm := range s.Alarms {
+		lines = append(lines, [2]string{"ALARM", alarm})
+	}
+	return a.pairs(lines)
 }
 
 // counts writes "2 running, 1 stopped".

@@ -39,6 +39,10 @@ type MasterState struct {
 	Knows   []string `json:"knows,omitempty"` // the members as far as it has heard; a member votes for no other
 	// Contact is when it last heard from the leader, or as the leader from a quorum; zero: never.
 	Contact time.Time `json:"contact"`
+	// Sums are the checksums of its state after the last entries that it has applied, newest first. None with a store that others keep.
+	Sums []Sum `json:"sums,omitempty"`
+	// Alarms says in words what an operator should look at, as it sees it.
+	Alarms []string `json:"alarms,omitempty"`
 }
 
 // MasterInfo is one line of the list of masters.

@@ -15,6 +15,7 @@ type Status struct {
 	Templates  int            `json:"templates"`
 	Version    string         `json:"version"`
 	LedSince   time.Time      `json:"led_since"`
+	Alarms     []string       `json:"alarms,omitempty"` // what an operator should look at
 }
 
 // Gone is what the cluster remembers of a destroyed container: so that a copy which turns up later on a node that was off can be

@@ -30,6 +30,7 @@ type Master struct {
 	term    atomic.Pointer[term] // nil: this master does not lead
 
 	peaks     peaks
+	diverged  divergence
 	expelled  chan *RefusedError // why this master may not go on, found out while it led
 	watches   atomic.Int32
 	confirmed atomic.Int64 // when a quorum last confirmed that this master leads, by time.UnixNano
@@ -75,6 +76,7 @@ func (m *Master) Run(ctx context.Context) error {
 	over.Go(func() error { return m.store.Lead(ctx, m.lead) })
 	over.Go(func() error { return rpc.Serve(ctx, m.server(), m.lis) })
 	over.Go(func() error { return m.join(ctx) })
+	over.Go(func() error { return m.watchState(ctx) })
 
 	err := over.Wait()
 	stopBase()

@@ -57,7 +57,7 @@ func (m *Master) state() cluster.MasterState {
 		out.ClusterID = meta.ClusterID
 	}
 	out.Leader, _ = m.store.Leader()
-	out.Contact = m.contact()
+	out.Contact, out.Sums, out.Alarms = m.contact(), m.sums(), m.alarms()
 	if m.members == nil {
 		return out
 	}

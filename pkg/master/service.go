@@ -56,6 +56,7 @@ func (s *service) Status(ctx context.Context, _ *vzpb.StatusRequest) (*vzpb.Stat
 	}
 	out := cluster.Status{
 		Rev: uint64(st.Rev()), Version: cluster.Version, Templates: st.Templates().Len(),
+		Alarms:     s.m.alarms(),
 		Nodes:      map[string]int{},
 		Containers: map[string]int{},
 	}

@@ -1,7 +1,6 @@
 package store
 
-// Sum is a checksum of all that is stored, after one entry of the log. Members that have the same entries have the same sums.
-type Sum struct {
-	Index uint64 `json:"index"`
-	Sum   uint64 `json:"sum,string"` // a number of 64 bits is not safe in every reader of JSON
-}
+import "github.com/vzcluster/vzcluster/pkg/cluster"
+
+// Sum is a checksum of all that is stored, after one entry of the log.
+type Sum = cluster.Sum

@@ -71,7 +71,7 @@ func moveAside(dir string) (string, error) {
 		return "", err
 	}
 	for _, e := range entries {
-		if e.Name() == lockFile || strings.HasPrefix(e.Name(), damagedPrefix) {
+		if e.Name() == lockFile || e.Name() == ownerFile || strings.HasPrefix(e.Name(), damagedPrefix) {
 			continue
 		}
 		if err := os.Rename(filepath.Join(dir, e.Name()), filepath.Join(aside, e.Name())); err != nil {
