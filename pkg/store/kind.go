@@ -31,6 +31,9 @@ const (
 	guardValue = "{}"
 )
 
+// MetaKey is the key of the [Meta] record.
+const MetaKey = metaKey
+
 // Meta is the record of the cluster itself.
 type Meta struct {
 	ClusterID string    `json:"cluster_id"` // 32 hex digits, made when the first leader founded the cluster
