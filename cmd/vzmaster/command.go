@@ -48,7 +48,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		RunE:          func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
 	}
-	c.AddCommand(resyncCommand())
+	c.AddCommand(resyncCommand(), recoverCommand())
 	f := c.Flags()
 	f.StringVar(&o.id, "id", "", "name of this master, for ever (default: the host's name)")
 	f.StringVar(&o.listen, "listen", ":"+master.DefaultPort, "address of the API")

@@ -114,6 +114,9 @@ func (t *term) migrations(st *store.State, seen sight, now time.Time) (steps []s
 		if rec, ok := st.Containers().Get(m.CTID); ok {
 			c = &rec
 		}
+		if c != nil && c.Adopt {
+			continue // its outcome is to be found out
+		}
 		changed, _, w, err := advance(&m, c, st.Nodes(), seen, now, t.m.cfg.Timeouts)
 		wake = soonest(wake, w)
 		if err == nil && !changed {
@@ -135,6 +138,9 @@ func (t *term) advanceTx(tx *store.Tx, id string, seen sight, now time.Time) (fu
 	var c *cluster.Container
 	if rec, ok := tx.Containers().Get(m.CTID); ok {
 		c = &rec
+	}
+	if c != nil && c.Adopt {
+		return nil, nil
 	}
 	changed, taken, _, err := advance(&m, c, tx.Nodes(), seen, now, t.m.cfg.Timeouts)
 	if err != nil || !changed {

@@ -16,9 +16,39 @@ const (
 	maxSlots = (1<<32 - 1 - firstID) / cluster.IDRange // also fits the two bytes of a MAC address
 )
 
+// heldCopy is the newest copy of a container that some node reports.
+type heldCopy struct {
+	node  string
+	epoch cluster.Epoch
+}
+
+// held lists what the nodes report, by CTID: after a restore they may hold containers that the records have never known.
+func (s *service) held() map[string]heldCopy {
+	out := map[string]heldCopy{}
+	t := s.m.term.Load()
+	if t == nil {
+		return out
+	}
+	seen, _ := t.live.sight()
+	for node, r := range seen.nodes {
+		if r == nil {
+			continue
+		}
+		for _, c := range r.Copies {
+			if have, ok := out[c.CTID]; !ok || c.Epoch > have.epoch {
+				out[c.CTID] = heldCopy{node, c.Epoch}
+			}
+		}
+	}
+	return out
+}
+
 // freeCTID returns the lowest number that no container has or had.
-func freeCTID(tx *store.Tx) (string, error) {
+func freeCTID(tx *store.Tx, held map[string]heldCopy) (string, error) {
 	taken := map[string]bool{}
+	for ctid := range held {
+		taken[ctid] = true
+	}
 	for c := range tx.Containers().All() {
 		taken[c.CTID] = true
 	}

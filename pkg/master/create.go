@@ -90,13 +90,16 @@ func (s *service) newContainer(tx *store.Tx, name, on string, spec cluster.Spec,
 	var err error
 	if cluster.AllDigits(name) {
 		c.CTID = name
-	} else if c.CTID, err = freeCTID(tx); err != nil {
+	} else if c.CTID, err = freeCTID(tx, s.held()); err != nil {
 		return c, err
 	} else {
 		c.Name = name
 	}
 	if gone, ok := tx.Gone().Get(c.CTID); ok {
 		c.Epoch = gone.Epoch + 1 // no old copy that turns up somewhere may be taken for this container
+	}
+	if at, ok := s.held()[c.CTID]; ok && at.epoch >= c.Epoch {
+		return c, refuse("container %s: node %s holds a copy of it that the records don't know; choose another CTID", c.CTID, at.node)
 	}
 	slot, err := freeSlot(tx)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 func directive(st *store.State, node string, seen sight) (*vzpb.Directive, error) {
 	d := &vzpb.Directive{Complete: true}
 	for c := range st.Containers().All() {
-		if c.Node != node {
+		if c.Node != node || c.Adopt {
 			continue
 		}
 		b, err := json.Marshal(c)
@@ -55,6 +55,9 @@ func addMigrations(d *vzpb.Directive, st *store.State, node string, r *report) e
 			if _, asks := r.Migrations[m.ID]; !asks {
 				continue
 			}
+		}
+		if c, ok := st.Containers().Get(m.CTID); ok && c.Adopt {
+			continue // no verdict before the facts are known
 		}
 		b, err := json.Marshal(m)
 		if err != nil {
@@ -112,7 +115,7 @@ func dead(st *store.State, node string, cp copyReport, seen sight) bool {
 		gone, known := st.Gone().Get(cp.CTID)
 		return known && cp.Epoch <= gone.Epoch
 	}
-	if cp.Epoch >= c.Epoch {
+	if c.Adopt || cp.Epoch >= c.Epoch {
 		return false
 	}
 	if c.Node == node && cp.State != cluster.CopyRetired && cp.State != cluster.CopyStaged {

@@ -160,6 +160,9 @@ func sameContainer(a, b cluster.Container) bool {
 // containers is the plan that writes what is of containers.
 func (t *term) containers(st *store.State, seen sight, now time.Time) (steps []step, wake time.Time) {
 	for c := range st.Containers().All() {
+		if c.Adopt {
+			continue // nobody knows yet whose it is
+		}
 		owner, _ := st.Nodes().Get(c.Node)
 		o := observe(c, owner, openMigration(st.Migrations(), c), seen.nodes[c.Node], now)
 		wake = soonest(wake, o.wake)
@@ -175,7 +178,7 @@ func (t *term) containers(st *store.State, seen sight, now time.Time) (steps []s
 
 func observeTx(tx *store.Tx, ctid string, seen sight, now time.Time) (func(), error) {
 	c, ok := tx.Containers().Get(ctid)
-	if !ok {
+	if !ok || c.Adopt {
 		return nil, nil
 	}
 	owner, _ := tx.Nodes().Get(c.Node)

@@ -53,6 +53,9 @@ func (s *service) change(ctx context.Context, method string, r keyed, name strin
 
 // unlocked refuses an order while a migration is open: one operation at a time for each container, the lock is the record.
 func unlocked(tx *store.Tx, c cluster.Container) error {
+	if c.Adopt {
+		return refuse("container %s: the records were restored, and it is not known yet where it is (%s); wait until it is found", label(c), orText(c.Reason, "the nodes are being asked"))
+	}
 	if m := openMigration(tx.Migrations(), c); m != nil {
 		return refuse("container %s: migration %s to %s is open (phase %s); wait for its end ('migrations %s' shows it)", label(c), m.ID, m.Target, m.Phase, m.ID)
 	}

@@ -28,6 +28,8 @@ type copyReport struct {
 type sideReport struct {
 	Role     string
 	Step     string
+	CTID     string
+	Epoch    cluster.Epoch
 	Digest   string
 	Error    string
 	Stages   []cluster.StageTime
@@ -105,7 +107,7 @@ func decodeSide(m *vzpb.MigrationReport) (sideReport, error) {
 	if m.Role != roleSource && m.Role != roleTarget {
 		return sideReport{}, fmt.Errorf("role %.20q", m.Role)
 	}
-	s := sideReport{Role: m.Role, Step: m.Step, Digest: clipText(m.Digest), Error: clipText(m.Error), Progress: m.Progress}
+	s := sideReport{Role: m.Role, Step: m.Step, CTID: clipText(m.Ctid), Epoch: cluster.Epoch(m.Epoch), Digest: clipText(m.Digest), Error: clipText(m.Error), Progress: m.Progress}
 	if len(m.StatsJson) > 0 {
 		if err := json.Unmarshal(m.StatsJson, &s.Stats); err != nil {
 			return sideReport{}, fmt.Errorf("stats_json: %w", err)

@@ -43,7 +43,7 @@ func (m *Master) lead(ctx context.Context, number uint64) error {
 		slog.Info("no longer leading", "master", m.cfg.ID, "term", number)
 	}()
 	g.Go(func() error { return t.follow(ctx) })
-	for name, p := range map[string]plan{"liveness": t.liveness, "containers": t.containers, "migrations": t.migrations} {
+	for name, p := range map[string]plan{"liveness": t.liveness, "containers": t.containers, "migrations": t.migrations, "adoption": t.adoptions} {
 		g.Go(func() error { return t.loop(ctx, name, p) })
 	}
 	g.Go(func() error { return t.every(ctx, "garbage", t.garbage) })

@@ -67,7 +67,7 @@ func (m *migration) assign(d desiredMigration) {
 }
 
 func (m *migration) report(id string) (*vzpb.MigrationReport, error) {
-	out := &vzpb.MigrationReport{Id: id, Role: m.begin.Role, Error: m.failed}
+	out := &vzpb.MigrationReport{Id: id, Role: m.begin.Role, Error: m.failed, Ctid: m.begin.Attempt.Container.CTID, Epoch: uint64(m.begin.Attempt.Epoch)}
 	if m.runner == nil {
 		return out, nil
 	}
