@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,7 @@ func (b *bench) size(ctx context.Context, mib int) (r Result, err error) {
 				return r, err
 			}
 		}
+		slices.Reverse(rows) // nobody always goes first
 	}
 	r = Result{MiB: mib, Moves: map[string][]Move{}, Trouble: map[string][]string{}}
 	for _, t := range rows {
@@ -69,6 +71,10 @@ func (b *bench) size(ctx context.Context, mib int) (r Result, err error) {
 func (b *bench) turn(ctx context.Context, t *row, mib, number int) error {
 	if t.failures == maxFailures {
 		return nil
+	}
+	// Images at both ends, the restored copy, and a little of everybody's.
+	if err := warmMemory(3*mib + 256); err != nil {
+		return err
 	}
 	m := b.measure(ctx, t.way, t.digest)
 	t.moves = append(t.moves, m)

@@ -100,14 +100,16 @@ func writeOverview(w io.Writer, results []Result) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if len(results) > 0 {
-		fmt.Fprintln(w, verdict(results[0]))
+	for _, r := range results {
+		if r.MiB == 0 {
+			fmt.Fprintln(w, verdict(r))
+		}
 	}
 	fmt.Fprintf(w, "\n%s\n", strings.Join(notes, "\n"))
 	return nil
 }
 
-// verdict compares the smallest size with the promise.
+// verdict compares a Redis with little in it with the promise.
 func verdict(r Result) string {
 	if r.Ours.GapMedian == 0 || r.Classic.GapMedian == 0 {
 		return fmt.Sprintf("with %d MiB there is nothing to compare", r.MiB)
