@@ -59,7 +59,7 @@ func (b *bench) size(ctx context.Context, mib int) (r Result, err error) {
 		}
 		slices.Reverse(rows) // nobody always goes first
 	}
-	r = Result{MiB: mib, Moves: map[string][]Move{}, Trouble: map[string][]string{}}
+	r = Result{MiB: mib, Load: load(), Moves: map[string][]Move{}, Trouble: map[string][]string{}}
 	for _, t := range rows {
 		r.Moves[t.way.name()], r.Trouble[t.way.name()] = t.moves, t.trouble
 	}

@@ -11,6 +11,7 @@ import (
 // Result is what one size of data gave.
 type Result struct {
 	MiB     int               `json:"mib"`
+	Load    string            `json:"load"` // of the machine when it was done
 	Ours    Summary           `json:"ours"`
 	Classic Summary           `json:"classic"`
 	Moves   map[string][]Move `json:"moves"` // by way, as measured
@@ -43,7 +44,7 @@ var notes = []string{
 
 // write prints one size's table.
 func (r Result) write(w io.Writer) error {
-	fmt.Fprintf(w, "\nRedis with %d MiB\n", r.MiB)
+	fmt.Fprintf(w, "\nRedis with %d MiB (load afterwards %s)\n", r.MiB, r.Load)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "\tvzcluster\tclassic\tratio\t\n")
 	row := func(name string, ours, classic time.Duration) {
