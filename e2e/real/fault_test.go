@@ -151,6 +151,9 @@ func TestNodeReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	poweroff(t, "n3")
+	poll(t, ctx, "the list to say that nobody knows", func() bool {
+		return strings.TrimSpace(must(t, ctx, "list", "reboot", "-H", "-o", "status")) == "unknown"
+	})
 	if err := c.Lab.Start("n3"); err != nil {
 		t.Fatal(err)
 	}
