@@ -141,7 +141,7 @@ func (b *bench) measure(ctx context.Context, w way, digest string) Move {
 	m.Wire = after - min(before, after)
 	pause(ctx, afterwards)
 	seen, err := client.Stop()
-	m.Gap, m.Lost = time.Duration(seen.Longest()*float64(time.Millisecond)), seen.Lost-seen.Repeated
+	m.Gap, m.Lost = seen.Longest(), seen.Lost-seen.Repeated
 	if err = errors.Join(errMove, err, errBefore, errAfter); err == nil {
 		err = sameData(ctx, redis, digest)
 	}

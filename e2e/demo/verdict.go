@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vzcluster/vzcluster/e2e/harness"
+	"github.com/vzcluster/vzcluster/e2e/redisprobe"
 	"github.com/vzcluster/vzcluster/pkg/cluster"
 )
 
 // verdict collects what the demo promises and what really came of it.
 type verdict struct {
-	client        harness.Summary
+	client        redisprobe.Summary
 	clientErr     error
 	before, after string   // DEBUG DIGEST
 	copies        []string // what was wrong with the number of copies
@@ -53,7 +53,7 @@ func (v *verdict) print(out io.Writer) error {
 	return nil
 }
 
-func gaps(s harness.Summary) string {
+func gaps(s redisprobe.Summary) string {
 	var out []string
 	for _, g := range s.Gaps[:min(2, len(s.Gaps))] {
 		out = append(out, fmt.Sprintf("%.0f ms", g.MS))
