@@ -14,10 +14,19 @@ import (
 // containerDoc is a container in JSON: its record, and what is known besides.
 type containerDoc struct {
 	cluster.Container
-	Usage    *cluster.Usage `json:"usage,omitempty"`
-	Op       string         `json:"op,omitempty"`
-	DryRun   bool           `json:"dry_run,omitempty"`
-	Detached bool           `json:"detached,omitempty"` // the order was accepted and not waited for
+	NodeState cluster.NodeState `json:"node_state,omitempty"` // in lists: of its node
+	Usage     *cluster.Usage    `json:"usage,omitempty"`
+	Op        string            `json:"op,omitempty"`
+	DryRun    bool              `json:"dry_run,omitempty"`
+	Detached  bool              `json:"detached,omitempty"` // the order was accepted and not waited for
+}
+
+// status is the container's state for people: of a node that is silent nobody knows what runs there.
+func (d containerDoc) status() string {
+	if d.State == cluster.ContainerRunning && d.NodeState != "" && d.NodeState != cluster.NodeOnline {
+		return "unknown"
+	}
+	return string(d.State)
 }
 
 // containerOf reads an answer.
@@ -26,6 +35,7 @@ func containerOf(r *vzpb.ContainerResponse) (containerDoc, error) {
 	if err := decode(r.GetJson(), &d.Container); err != nil {
 		return d, err
 	}
+	d.NodeState = cluster.NodeState(r.GetNodeState())
 	if u := r.GetUsageJson(); len(u) > 0 {
 		d.Usage = &cluster.Usage{}
 		if err := decode(u, d.Usage); err != nil {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/vzcluster/vzcluster/pkg/cli"
+	"github.com/vzcluster/vzcluster/pkg/cluster"
 	"github.com/vzcluster/vzcluster/proto/vzpb"
 )
 
@@ -79,6 +80,14 @@ func (a *app) migrations(ctx context.Context, name string, all bool) ([]migratio
 	return docs, nil
 }
 
+// elapsed is how long a migration took, or has been taking by now: an open one's record may not have changed for a while.
+func elapsed(m cluster.Migration, now time.Time) time.Duration {
+	if m.Closed {
+		return m.Changed.Sub(m.Created)
+	}
+	return max(now.Sub(m.Created), 0)
+}
+
 func migrationColumns() []cli.Column[migrationDoc] {
 	type d = migrationDoc
 	text := func(name, title, help string, f func(d) string) cli.Column[d] {
@@ -105,7 +114,7 @@ func migrationColumns() []cli.Column[migrationDoc] {
 		{Name: "moved", Title: "MOVED", Help: "bytes of files and memory", Right: true,
 			Value: func(r d) any { return r.Stats.RootfsBytes + r.Stats.ImageBytes },
 			Text:  func(r d) string { return cli.HumanSize(r.Stats.RootfsBytes + r.Stats.ImageBytes) }},
-		took("took", "TOOK", "from the order to its end, or to now; ns in JSON", func(r d) time.Duration { return r.Changed.Sub(r.Created) }),
+		took("took", "TOOK", "from the order to its end, or to now; ns in JSON", func(r d) time.Duration { return elapsed(r.Migration, time.Now()) }),
 		{Name: "closed", Title: "CLOSED", Help: "both nodes have cleaned up", Value: func(r d) any { return r.Closed }, Text: func(r d) string { return yesNo(r.Closed) }},
 		{Name: "rounds", Title: "ROUNDS", Help: "rounds of file copying", Right: true, Value: func(r d) any { return int64(r.Stats.Rounds) }},
 		{Name: "epoch", Title: "EPOCH", Help: "of the container when it was planned", Right: true, Value: func(r d) any { return uint64(r.Epoch) }},

@@ -111,7 +111,7 @@ func containerColumns() []cli.Column[containerDoc] {
 		num("ctid", "CTID", "number", func(r d) uint64 { n, _ := cli.ParseCount(r.CTID); return n }, nil),
 		text("name", "NAME", "name", func(r d) string { return r.Name }),
 		text("node", "NODE", "the node that owns it", func(r d) string { return r.Node }),
-		text("status", "STATUS", "creating, stopped, running, destroying or failed", func(r d) string { return string(r.State) }),
+		text("status", "STATUS", "creating, stopped, running, destroying or failed; unknown if its node is silent", containerDoc.status),
 		text("want", "WANT", "what was ordered: stopped or running", func(r d) string { return string(r.Want) }),
 		used("nproc", "NPROC", "processes and threads now", func(u *cluster.Usage) uint64 { return u.Pids }, plain),
 		text("ip", "IP_ADDR", "addresses", func(r d) string { return joined(r.Spec.Net.Addresses) }),

@@ -200,3 +200,23 @@ func TestConsole(t *testing.T) {
 		t.Errorf("visible: %q", got)
 	}
 }
+
+// Of a silent node nobody knows what runs there; a stopped container is stopped all the same.
+func TestStatusOfSilentNode(t *testing.T) {
+	for _, tt := range []struct {
+		state cluster.ContainerState
+		node  cluster.NodeState
+		want  string
+	}{
+		{cluster.ContainerRunning, cluster.NodeOnline, "running"},
+		{cluster.ContainerRunning, "", "running"},
+		{cluster.ContainerRunning, cluster.NodeUnknown, "unknown"},
+		{cluster.ContainerRunning, cluster.NodeOffline, "unknown"},
+		{cluster.ContainerStopped, cluster.NodeOffline, "stopped"},
+	} {
+		d := containerDoc{Container: cluster.Container{State: tt.state}, NodeState: tt.node}
+		if got := d.status(); got != tt.want {
+			t.Errorf("%s on a node that is %q: %s, want %s", tt.state, tt.node, got, tt.want)
+		}
+	}
+}

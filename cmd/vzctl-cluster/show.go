@@ -31,7 +31,7 @@ func (a *app) show(ctx context.Context, name string) error {
 	}
 	s := d.Spec
 	rows := [][2]string{
-		{"ctid", d.CTID}, {"name", d.Name}, {"node", d.Node}, {"status", string(d.State)}, {"wanted", string(d.Want)},
+		{"ctid", d.CTID}, {"name", d.Name}, {"node", d.Node}, {"status", d.status()}, {"wanted", string(d.Want)},
 		{"reason", d.Reason}, {"migration", d.Migration}, {"epoch", fmt.Sprint(d.Epoch)},
 		{"ostemplate", s.Template}, {"hostname", s.Hostname},
 		{"cpus", cli.FormatThousandths(s.Resources.CPUMilli)}, {"cpuunits", nonzero(s.CPUUnits, "")}, {"cpulimit", nonzero(s.CPULimit, "%")},

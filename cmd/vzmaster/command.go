@@ -53,7 +53,7 @@ func command() *cobra.Command {
 	f.StringVar(&o.id, "id", "", "name of this master, for ever (default: the host's name)")
 	f.StringVar(&o.listen, "listen", ":"+master.DefaultPort, "address of the API")
 	f.StringVar(&o.advertise, "advertise", "", "address of the API as clients, nodes and other masters reach it (default: --listen)")
-	f.StringVar(&o.raftListen, "raft-listen", ":"+master.DefaultRaftPort, "address of raft")
+	f.StringVar(&o.raftListen, "raft-listen", ":"+master.DefaultRaftPort, "address of raft; without --raft-advertise it must name a host that the other masters can dial")
 	f.StringVar(&o.raftAdvertise, "raft-advertise", "", "address of raft as the other masters reach it (default: --raft-listen)")
 	f.StringVar(&o.dataDir, "data-dir", "/var/lib/vzmaster", "directory of the log and its snapshots")
 	f.DurationVar(&o.diskLimit, "disk-limit", raftlog.DefaultDiskLimit, "the process ends when one write to --data-dir takes longer, so that another master leads")

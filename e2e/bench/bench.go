@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,8 +57,9 @@ func (b *bench) size(ctx context.Context, mib int) (r Result, err error) {
 				return r, err
 			}
 		}
+		slices.Reverse(rows) // nobody always goes first
 	}
-	r = Result{MiB: mib, Moves: map[string][]Move{}, Trouble: map[string][]string{}}
+	r = Result{MiB: mib, Load: load(), Moves: map[string][]Move{}, Trouble: map[string][]string{}}
 	for _, t := range rows {
 		r.Moves[t.way.name()], r.Trouble[t.way.name()] = t.moves, t.trouble
 	}
@@ -69,6 +71,10 @@ func (b *bench) size(ctx context.Context, mib int) (r Result, err error) {
 func (b *bench) turn(ctx context.Context, t *row, mib, number int) error {
 	if t.failures == maxFailures {
 		return nil
+	}
+	// Images at both ends, the restored copy, and a little of everybody's.
+	if err := warmMemory(3*mib + 256); err != nil {
+		return err
 	}
 	m := b.measure(ctx, t.way, t.digest)
 	t.moves = append(t.moves, m)
@@ -135,7 +141,7 @@ func (b *bench) measure(ctx context.Context, w way, digest string) Move {
 	m.Wire = after - min(before, after)
 	pause(ctx, afterwards)
 	seen, err := client.Stop()
-	m.Gap, m.Lost = time.Duration(seen.Longest()*float64(time.Millisecond)), seen.Lost-seen.Repeated
+	m.Gap, m.Lost = seen.Longest(), seen.Lost-seen.Repeated
 	if err = errors.Join(errMove, err, errBefore, errAfter); err == nil {
 		err = sameData(ctx, redis, digest)
 	}

@@ -20,11 +20,16 @@ func machine() string {
 	if unix.Uname(&u) == nil {
 		kernel = "Linux " + unix.ByteSliceToString(u.Release[:])
 	}
-	load := "unknown"
-	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
-		load = strings.Join(strings.Fields(string(b))[:3], " ")
+	return fmt.Sprintf("%s, %d processors, load at start %s", kernel, runtime.NumCPU(), load())
+}
+
+// load is the machine's load average over 1, 5 and 15 minutes.
+func load() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if f := strings.Fields(string(b)); err == nil && len(f) >= 3 {
+		return strings.Join(f[:3], " ")
 	}
-	return fmt.Sprintf("%s, %d processors, load at start %s", kernel, runtime.NumCPU(), load)
+	return "unknown"
 }
 
 // versions asks the programs that are compared; one that does not answer is left out.

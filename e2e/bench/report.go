@@ -11,6 +11,7 @@ import (
 // Result is what one size of data gave.
 type Result struct {
 	MiB     int               `json:"mib"`
+	Load    string            `json:"load"` // of the machine when it was done
 	Ours    Summary           `json:"ours"`
 	Classic Summary           `json:"classic"`
 	Moves   map[string][]Move `json:"moves"` // by way, as measured
@@ -43,7 +44,7 @@ var notes = []string{
 
 // write prints one size's table.
 func (r Result) write(w io.Writer) error {
-	fmt.Fprintf(w, "\nRedis with %d MiB\n", r.MiB)
+	fmt.Fprintf(w, "\nRedis with %d MiB (load afterwards %s)\n", r.MiB, r.Load)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "\tvzcluster\tclassic\tratio\t\n")
 	row := func(name string, ours, classic time.Duration) {
@@ -100,14 +101,16 @@ func writeOverview(w io.Writer, results []Result) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if len(results) > 0 {
-		fmt.Fprintln(w, verdict(results[0]))
+	for _, r := range results {
+		if r.MiB == 0 {
+			fmt.Fprintln(w, verdict(r))
+		}
 	}
 	fmt.Fprintf(w, "\n%s\n", strings.Join(notes, "\n"))
 	return nil
 }
 
-// verdict compares the smallest size with the promise.
+// verdict compares a Redis with little in it with the promise.
 func verdict(r Result) string {
 	if r.Ours.GapMedian == 0 || r.Classic.GapMedian == 0 {
 		return fmt.Sprintf("with %d MiB there is nothing to compare", r.MiB)

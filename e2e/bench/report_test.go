@@ -10,7 +10,7 @@ import (
 func TestResultTable(t *testing.T) {
 	var b strings.Builder
 	r := Result{
-		MiB: 64,
+		MiB: 64, Load: "0.50 0.40 0.30",
 		Ours: Summary{Moves: 10, Failed: 1, GapMedian: 80 * ms, GapWorst: 95500 * time.Microsecond, Frozen: 70 * ms, FrozenWorst: 90 * ms,
 			Total: 2 * time.Second, Wire: 140 << 20, Stages: []Stage{{"source: copy", -time.Second, 900 * ms}, {"source: freeze", 0, ms}}},
 		Classic: Summary{Moves: 10, GapMedian: 400 * ms, GapWorst: 500 * ms, Frozen: 410 * ms, FrozenWorst: 510 * ms, Total: 2 * time.Second, Wire: 140 << 20},
@@ -20,7 +20,7 @@ func TestResultTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-Redis with 64 MiB
+Redis with 64 MiB (load afterwards 0.50 0.40 0.30)
                   vzcluster    classic  ratio
      gap, median    80.0 ms   400.0 ms   0.20
       gap, worst    95.5 ms   500.0 ms   0.19

@@ -4,16 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/vzcluster/vzcluster/e2e/harness"
+	"github.com/vzcluster/vzcluster/e2e/redisprobe"
 	"github.com/vzcluster/vzcluster/pkg/cluster"
+	"github.com/vzcluster/vzcluster/pkg/migrate"
 )
 
 // verdict collects what the demo promises and what really came of it.
 type verdict struct {
-	client        harness.Summary
+	client        redisprobe.Summary
 	clientErr     error
 	before, after string   // DEBUG DIGEST
 	copies        []string // what was wrong with the number of copies
@@ -53,7 +55,7 @@ func (v *verdict) print(out io.Writer) error {
 	return nil
 }
 
-func gaps(s harness.Summary) string {
+func gaps(s redisprobe.Summary) string {
 	var out []string
 	for _, g := range s.Gaps[:min(2, len(s.Gaps))] {
 		out = append(out, fmt.Sprintf("%.0f ms", g.MS))
@@ -63,11 +65,15 @@ func gaps(s harness.Summary) string {
 
 func short(digest string) string { return digest[:min(len(digest), 12)] }
 
-// stages lists a migration's timed stages, the source's and then the target's.
+// stages lists what the frozen time was spent on, in the order of its beginning.
 func stages(m cluster.Migration) string {
+	all := append(slices.Clone(m.From.Stages), m.To.Stages...)
+	slices.SortStableFunc(all, func(a, b cluster.StageTime) int { return a.Start.Compare(b.Start) })
 	var out []string
-	for _, side := range [][]cluster.StageTime{m.From.Stages, m.To.Stages} {
-		for _, s := range side {
+	for _, s := range all {
+		switch s.Stage {
+		case migrate.StagePrepare, migrate.StageCopy, migrate.StageArm, migrate.StageDestroy: // it runs meanwhile
+		default:
 			out = append(out, fmt.Sprintf("%s %s", s.Stage, s.Duration.Round(100*time.Microsecond)))
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vzcluster/vzcluster/e2e/harness"
+	"github.com/vzcluster/vzcluster/e2e/redisprobe"
 	"github.com/vzcluster/vzcluster/pkg/cluster"
 )
 
@@ -14,7 +14,7 @@ func TestVerdict(t *testing.T) {
 	kept := func() *verdict {
 		done := cluster.Migration{Phase: cluster.PhaseDone}
 		return &verdict{
-			client: harness.Summary{Count: 10, First: 1, Last: 10, Gaps: []harness.Gap{{MS: 50}}},
+			client: redisprobe.Summary{Count: 10, First: 1, Last: 10, Gaps: []redisprobe.Gap{{MS: 50}}},
 			before: "d", after: "d", moves: []cluster.Migration{done, done},
 		}
 	}

@@ -24,14 +24,14 @@ func TestAgentKilled(t *testing.T) {
 	ctx := testContext(t, 2*time.Minute)
 	r := redis(t, ctx, "agent", "10.77.1.20", "n1", 16)
 	p := watch(t, ctx, r)
-	before := initOf(t, ctx, "agent")
+	before, starts := initOf(t, ctx, "agent"), agentStarts(t, ctx, "n1")
 	if err := c.Lab.Kill("n1", lab.RoleNode, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Lab.Start("n1"); err != nil {
 		t.Fatal(err)
 	}
-	waitOnline(t, ctx, "n1")
+	poll(t, ctx, "the new agent", func() bool { return agentStarts(t, ctx, "n1") > starts })
 	if after := initOf(t, ctx, "agent"); after != before {
 		t.Errorf("init started at %q before and at %q after the agent's restart", before, after)
 	}
@@ -151,6 +151,9 @@ func TestNodeReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	poweroff(t, "n3")
+	poll(t, ctx, "the list to say that nobody knows", func() bool {
+		return strings.TrimSpace(must(t, ctx, "list", "reboot", "-H", "-o", "status")) == "unknown"
+	})
 	if err := c.Lab.Start("n3"); err != nil {
 		t.Fatal(err)
 	}
@@ -247,6 +250,22 @@ func waitOnline(t *testing.T, ctx context.Context, node string) {
 		}
 		return false
 	})
+}
+
+// agentStarts is how often a node's agent has started, as the cluster knows.
+func agentStarts(t *testing.T, ctx context.Context, node string) uint64 {
+	t.Helper()
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		if n.Name == node {
+			return n.AgentStarts
+		}
+	}
+	t.Fatalf("no node %s", node)
+	return 0
 }
 
 func leaderOf(t *testing.T, ctx context.Context) string {

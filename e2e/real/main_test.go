@@ -10,6 +10,7 @@ import (
 
 	"github.com/vzcluster/vzcluster/e2e/harness"
 	"github.com/vzcluster/vzcluster/e2e/lab"
+	"github.com/vzcluster/vzcluster/e2e/redisprobe"
 )
 
 // c is the lab's cluster, shared by all tests.
@@ -93,7 +94,7 @@ func watch(t *testing.T, ctx context.Context, r harness.Redis) *harness.Probe {
 }
 
 // alive ends the client and asserts that its one connection lived and lost nothing.
-func alive(t *testing.T, p *harness.Probe) harness.Summary {
+func alive(t *testing.T, p *harness.Probe) redisprobe.Summary {
 	t.Helper()
 	s, err := p.Stop()
 	if err != nil {

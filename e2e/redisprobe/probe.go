@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -69,6 +70,15 @@ func (s Summary) Err() error {
 		return fmt.Errorf("%d replies count from %d to %d", s.Count, s.First, s.Last)
 	}
 	return nil
+}
+
+// String is the summary for people.
+func (s Summary) String() string {
+	var gaps []string
+	for _, g := range s.Gaps[:min(len(s.Gaps), 4)] {
+		gaps = append(gaps, fmt.Sprintf("%.0f ms", g.MS))
+	}
+	return fmt.Sprintf("%d increments on one connection, %d lost, %d repeated; longest gaps %s", s.Count, s.Lost, s.Repeated, strings.Join(gaps, ", "))
 }
 
 // Longest returns the longest gap, 0 if there is none.

@@ -1,10 +1,16 @@
 package master
 
 import (
+	"context"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 )
+
+// restartWait is how long a call to an agent waits for one that is just being restarted or upgraded.
+const restartWait = 3 * time.Second
 
 // conns keeps one connection to each address that this master talks to: other masters and agents.
 type conns struct {
@@ -30,6 +36,27 @@ func (c *conns) get(addr string) (*grpc.ClientConn, error) {
 	}
 	c.open[addr] = conn
 	return conn, nil
+}
+
+// ready is get for a call that should not fail only because the other end is being restarted: it waits a moment for the connection to
+// stand. Whether it does or not, the call will tell.
+func (c *conns) ready(ctx context.Context, addr string) (*grpc.ClientConn, error) {
+	conn, err := c.get(addr)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, restartWait)
+	defer cancel()
+	for {
+		state := conn.GetState()
+		if state == connectivity.Ready {
+			return conn, nil
+		}
+		conn.Connect()
+		if !conn.WaitForStateChange(ctx, state) {
+			return conn, nil
+		}
+	}
 }
 
 // close closes all of them.

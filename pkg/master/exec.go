@@ -32,7 +32,7 @@ func (s *service) Exec(stream grpc.BidiStreamingServer[vzpb.ExecRequest, vzpb.Ex
 	if c.State != cluster.ContainerRunning {
 		return refuse("container %s: it is %s; start it first", label(c), c.State)
 	}
-	conn, err := s.m.conns.get(n.Info.Address)
+	conn, err := s.m.conns.ready(stream.Context(), n.Info.Address)
 	if err != nil {
 		return unreachable(n, err)
 	}
@@ -66,7 +66,7 @@ func (s *service) ConsoleLog(ctx context.Context, r *vzpb.ConsoleLogRequest) (*v
 	if err != nil {
 		return nil, err
 	}
-	conn, err := s.m.conns.get(n.Info.Address)
+	conn, err := s.m.conns.ready(ctx, n.Info.Address)
 	if err != nil {
 		return nil, unreachable(n, err)
 	}

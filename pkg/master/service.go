@@ -171,8 +171,14 @@ func (s *service) ListContainers(ctx context.Context, r *vzpb.ListContainersRequ
 	out := &vzpb.ListContainersResponse{}
 	add := func(c cluster.Container) error {
 		one, err := containerResponse(c, seen)
+		if err != nil {
+			return err
+		}
+		if n, ok := st.Nodes().Get(c.Node); ok {
+			one.NodeState = string(n.State)
+		}
 		out.Containers = append(out.Containers, one)
-		return err
+		return nil
 	}
 	if r.Name != "" {
 		c, ok := st.FindContainer(r.Name)

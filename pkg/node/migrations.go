@@ -238,7 +238,7 @@ func (a *Agent) quiesce(m *migration) error {
 	defer a.mu.Unlock()
 	m.quiesced = true
 	if n := a.sessions[m.begin.Attempt.Container.CTID]; n > 0 {
-		return fmt.Errorf("%d exec sessions are open in the container: end them first", n)
+		return fmt.Errorf("%d exec session(s) open in the container: end them first", n)
 	}
 	return nil
 }

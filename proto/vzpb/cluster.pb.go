@@ -604,6 +604,7 @@ type ContainerResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Json          []byte                 `protobuf:"bytes,1,opt,name=json,proto3" json:"json,omitempty"`                            // cluster.Container
 	UsageJson     []byte                 `protobuf:"bytes,2,opt,name=usage_json,json=usageJson,proto3" json:"usage_json,omitempty"` // cluster.Usage from the last report; empty if none
+	NodeState     string                 `protobuf:"bytes,3,opt,name=node_state,json=nodeState,proto3" json:"node_state,omitempty"` // cluster.NodeState of its node: unless online, the record says what was last known. Only in lists
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -650,6 +651,13 @@ func (x *ContainerResponse) GetUsageJson() []byte {
 		return x.UsageJson
 	}
 	return nil
+}
+
+func (x *ContainerResponse) GetNodeState() string {
+	if x != nil {
+		return x.NodeState
+	}
+	return ""
 }
 
 type ListContainersRequest struct {
@@ -2454,11 +2462,13 @@ const file_cluster_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02on\x18\x03 \x01(\tR\x02on\x12\x1b\n" +
 	"\tspec_json\x18\x04 \x01(\fR\bspecJson\x12\x17\n" +
-	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"F\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"e\n" +
 	"\x11ContainerResponse\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\fR\x04json\x12\x1d\n" +
 	"\n" +
-	"usage_json\x18\x02 \x01(\fR\tusageJson\"?\n" +
+	"usage_json\x18\x02 \x01(\fR\tusageJson\x12\x1d\n" +
+	"\n" +
+	"node_state\x18\x03 \x01(\tR\tnodeState\"?\n" +
 	"\x15ListContainersRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\"R\n" +

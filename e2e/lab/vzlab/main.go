@@ -64,6 +64,18 @@ func exitCode(err *exec.ExitError) int {
 // target is the lab that the commands are about.
 type target struct{ name, dir string }
 
+// flags are what other commands need to find the same lab.
+func (t *target) flags() string {
+	var s string
+	if t.name != lab.DefaultName {
+		s += " --name " + t.name
+	}
+	if t.dir != "" {
+		s += " --dir " + t.dir
+	}
+	return s
+}
+
 func (t *target) open() (*lab.Lab, error) { return lab.Open(t.name, t.dir) }
 
 func rootCommand() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,8 @@ func upCommand(t *target) *cobra.Command {
 			if err := l.WaitReady(ctx); err != nil {
 				return fmt.Errorf("%w; the lab stays up: see 'vzlab status', 'vzlab logs HOST', 'vzlab down'", err)
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "lab %s is up: %d masters, %d nodes, client; next: eval \"$(vzlab env)\"\n", l.Name(), cfg.Masters, cfg.Nodes)
+			fmt.Fprintf(cmd.ErrOrStderr(), "lab %s is up: %d masters, %d nodes, client; next: eval \"$(%s env%s)\"\n",
+				l.Name(), cfg.Masters, cfg.Nodes, os.Args[0], t.flags())
 			return nil
 		},
 	}

@@ -44,7 +44,7 @@ func (r *Runtime) preflight(ctx context.Context, a migrate.Attempt) error {
 	sessions := r.sessions[ctid]
 	r.mu.Unlock()
 	if sessions > 0 {
-		return fmt.Errorf("%d exec sessions are open", sessions)
+		return fmt.Errorf("%d exec session(s) open in the container: end them first", sessions)
 	}
 	if _, err := criu.Probe(ctx, r.cfg.CRIU); err != nil {
 		return err

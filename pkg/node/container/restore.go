@@ -163,10 +163,20 @@ func (r *Runtime) release(ctx context.Context, a migrate.Attempt, t *targetMove,
 	if err != nil {
 		r.log.Error("criu failed after the release; the container runs", "ctid", ctid, "migration", a.ID, "err", err)
 	}
+	if networked {
+		r.calm(ctid, t.pid)
+	}
 	if _, err := r.adopt(ctid, t.cfg, t.manager, t.pid); err != nil {
 		return fmt.Errorf("its files are live and its tasks run, init is %d: %w", t.pid, err)
 	}
 	return os.RemoveAll(r.workDir(a.ID, roleTarget))
+}
+
+// calm ends the haste with which an unplugged device asks for neighbours; without it the container works as well.
+func (r *Runtime) calm(ctid string, pid int) {
+	if err := network.Calm(pid); err != nil {
+		r.log.Warn("the container's device keeps asking for neighbours in haste", "ctid", ctid, "err", err)
+	}
 }
 
 // settle waits for CRIU's end after the verdict.
@@ -243,6 +253,7 @@ func (r *Runtime) resume(ctx context.Context, a migrate.Attempt, epoch cluster.E
 		if err := errors.Join(network.Plug(n), network.Announce(context.WithoutCancel(ctx), n)); err != nil {
 			return fmt.Errorf("its files are live and its tasks run, init is %d: %w", pid, err)
 		}
+		r.calm(ctid, pid)
 	}
 	if _, err := r.adopt(ctid, cfg, m, pid); err != nil {
 		return fmt.Errorf("its files are live and its tasks run, init is %d: %w", pid, err)

@@ -18,7 +18,7 @@ type Config struct {
 	MAC       string   // of the container's end; empty: the kernel chooses
 	Addresses []string // CIDR, of the container's end
 	Gateway   string   // default route of its family; empty: none
-	Unplugged bool     // Attach leaves the host's end out of the bridge; see Plug
+	Unplugged bool     // Attach leaves the host's end out of the bridge; see Plug and Calm
 }
 
 const guestName = "eth0"
@@ -51,7 +51,11 @@ func Attach(ctx context.Context, c Config, pid int) error {
 	if err := create(c, ns); err != nil {
 		return err
 	}
-	if err := configure(h, addrs, gw); err != nil {
+	err = configure(h, addrs, gw)
+	if err == nil && c.Unplugged {
+		err = hasten(ns)
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("network of %s: %w", c.Host, err), Detach(c.Host))
 	}
 	return nil
