@@ -32,26 +32,43 @@ func (e *RefusedError) Error() string { return e.Text }
 // peaks is how far each data directory has come, as this master has seen it: what was applied is never taken back.
 type peaks struct {
 	mu sync.Mutex
-	at map[string]uint64 // by instance
+	at map[string]peak // by instance
 }
+
+// peak is how far a directory has come in the start of it that was seen last, and in all before.
+type peak struct{ starts, now, before uint64 }
 
 func (p *peaks) note(infos []cluster.MasterInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.at == nil {
-		p.at = map[string]uint64{}
+		p.at = map[string]peak{}
 	}
 	for _, i := range infos {
-		if i.State != nil && i.State.Instance != "" {
-			p.at[i.State.Instance] = max(p.at[i.State.Instance], i.State.Applied)
+		if i.State == nil || i.State.Instance == "" {
+			continue
 		}
+		was := p.at[i.State.Instance]
+		if i.State.Starts > was.starts {
+			was = peak{i.State.Starts, 0, max(was.now, was.before)}
+		}
+		if i.State.Starts == was.starts {
+			was.now = max(was.now, i.State.Applied)
+		}
+		p.at[i.State.Instance] = was
 	}
 }
 
-func (p *peaks) of(instance string) uint64 {
+// of is how far a directory had come before the given start of it: a presence tells where its log ended then, and a member that is
+// taken in while it runs may have come further since.
+func (p *peaks) of(instance string, start uint64) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.at[instance]
+	seen := p.at[instance]
+	if start > seen.starts {
+		return max(seen.now, seen.before)
+	}
+	return seen.before
 }
 
 // tables is what a judgement reads: a snapshot or a transaction.
@@ -105,7 +122,7 @@ func (s *service) AdmitMaster(ctx context.Context, r *vzpb.AdmitMasterRequest) (
 		return nil, invalid("presence", "", err.Error(), "send cluster.Presence as JSON")
 	}
 	known := snapshotTables(s.m.store.View())
-	out := &vzpb.AdmitMasterResponse{ClusterId: known.meta.ClusterID, Refusal: refusal(p, known, s.m.peaks.of(p.Instance))}
+	out := &vzpb.AdmitMasterResponse{ClusterId: known.meta.ClusterID, Refusal: refusal(p, known, s.m.peaks.of(p.Instance, p.Starts))}
 	if out.Refusal == "" {
 		out.Refusal = s.m.twin(ctx, p, known)
 	}
