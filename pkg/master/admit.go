@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
@@ -126,10 +127,25 @@ func (s *service) AdmitMaster(ctx context.Context, r *vzpb.AdmitMasterRequest) (
 	if out.Refusal == "" {
 		out.Refusal = s.m.twin(ctx, p, known)
 	}
+	if leader, ok := s.m.leaderToAsk(ctx); ok && out.Refusal != "" {
+		// It may have been taken out just now, and this follower not have heard of it yet.
+		if r, err := s.m.askAdmit(s.m.outgoing(ctx), leader, p); err == nil {
+			return r, nil
+		}
+	}
 	if out.Refusal != "" {
 		slog.Warn("master refused", "master", p.ID, "api", p.APIAddr, "starts", p.Starts, "why", out.Refusal)
 	}
 	return out, nil
+}
+
+// leaderToAsk is the leader's API, on a follower that was not asked by another one.
+func (m *Master) leaderToAsk(ctx context.Context) (string, bool) {
+	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md.Get(hopKey)) > 0 {
+		return "", false
+	}
+	addr, ok := m.store.Leader()
+	return addr, ok && addr != "" && addr != m.cfg.Advertise
 }
 
 // twin tells whether the member that p says to be runs at another address with the same data: then p's is a copy.
