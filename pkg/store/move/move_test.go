@@ -155,7 +155,7 @@ func check(t *testing.T, m *master, id string) {
 			t.Fatalf("container %d is %+v", 101+i, c)
 		}
 	}
-	if st, err = m.Update(patient(t), func(tx *store.Tx) error {
+	if _, err = m.Update(patient(t), func(tx *store.Tx) error {
 		n := 0
 		for range tx.Containers().All() {
 			n++
