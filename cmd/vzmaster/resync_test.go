@@ -9,9 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc"
-
 	"github.com/vzcluster/vzcluster/pkg/cluster"
+	"github.com/vzcluster/vzcluster/pkg/rpc"
 	"github.com/vzcluster/vzcluster/proto/vzpb"
 )
 
@@ -56,7 +55,7 @@ func serve(t *testing.T, o *others) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := grpc.NewServer()
+	srv := rpc.NewServer()
 	vzpb.RegisterClusterServer(srv, o)
 	go srv.Serve(lis)
 	t.Cleanup(srv.Stop)
