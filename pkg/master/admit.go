@@ -127,9 +127,9 @@ func (s *service) AdmitMaster(ctx context.Context, r *vzpb.AdmitMasterRequest) (
 	if out.Refusal == "" {
 		out.Refusal = s.m.twin(ctx, p, known)
 	}
-	if leader, ok := s.m.leaderToAsk(ctx); ok && out.Refusal != "" {
-		// It may have been taken out just now, and this follower not have heard of it yet.
-		if r, err := s.m.askAdmit(s.m.outgoing(ctx), leader, p); err == nil {
+	if leader, ok := s.m.leaderToAsk(ctx, p); ok && out.Refusal != "" {
+		// It may have been taken out just now, and this follower not have heard of it yet. Only a leader of the same cluster knows better.
+		if r, err := s.m.askAdmit(s.m.outgoing(ctx), leader, p); err == nil && r.ClusterId == out.ClusterId {
 			return r, nil
 		}
 	}
@@ -139,13 +139,14 @@ func (s *service) AdmitMaster(ctx context.Context, r *vzpb.AdmitMasterRequest) (
 	return out, nil
 }
 
-// leaderToAsk is the leader's API, on a follower that was not asked by another one.
-func (m *Master) leaderToAsk(ctx context.Context) (string, bool) {
+// leaderToAsk is the leader's API, on a follower that was not asked by another one. It is never the one that is judged: the followers may
+// still take a leader that has just lost its data for what it was.
+func (m *Master) leaderToAsk(ctx context.Context, p cluster.Presence) (string, bool) {
 	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md.Get(hopKey)) > 0 {
 		return "", false
 	}
 	addr, ok := m.store.Leader()
-	return addr, ok && addr != "" && addr != m.cfg.Advertise
+	return addr, ok && addr != "" && addr != m.cfg.Advertise && addr != p.APIAddr
 }
 
 // twin tells whether the member that p says to be runs at another address with the same data: then p's is a copy.
