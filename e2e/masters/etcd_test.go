@@ -58,6 +58,28 @@ func TestEtcdMembersKilled(t *testing.T) {
 	r.end(t, ctx)
 }
 
+// TestEtcdMemberHangs stops each member of etcd in turn for longer than any lease, without breaking its connections. The masters get
+// along with the others.
+func TestEtcdMemberHangs(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	r := drive(t, up(t, lab.Config{Name: "masters-hang", Masters: 3, Store: lab.StoreEtcd}))
+	r.progress(t, ctx, 50)
+	for _, h := range []string{"m1", "m2", "m3"} {
+		if err := r.Lab.Kill(h, lab.RoleEtcd, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now()
+		r.progress(t, ctx, 100)
+		t.Logf("etcd on %s hangs: 100 writes took %v", h, time.Since(at).Round(time.Millisecond))
+		if err := r.Lab.Kill(h, lab.RoleEtcd, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		r.whole(t, ctx)
+	}
+	r.end(t, ctx)
+}
+
 // whole waits until the etcd of each host counts again: it answers a linearizable read.
 func (r *rig) whole(t *testing.T, ctx context.Context) {
 	t.Helper()
