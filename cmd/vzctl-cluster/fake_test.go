@@ -33,7 +33,9 @@ type fake struct {
 	// watch is what a watch sends: a record, or an error to end with. At its end the watch stays open. A second watch goes on where the
 	// first one ended.
 	watch []any
-	exec  func(grpc.BidiStreamingServer[vzpb.ExecRequest, vzpb.ExecResponse]) error
+	// snapshot is what SaveSnapshot sends.
+	snapshot []byte
+	exec     func(grpc.BidiStreamingServer[vzpb.ExecRequest, vzpb.ExecResponse]) error
 
 	mu       sync.Mutex
 	requests []proto.Message

@@ -156,7 +156,7 @@ func (a *app) awaitMaster(ctx context.Context, id string, wait time.Duration) er
 		}
 		m := docs[i]
 		switch {
-		case m.Voter:
+		case m.Voter && m.State != nil:
 			return a.result(m, "master %s votes", id)
 		case m.State != nil && m.Lag == 0 && m.Instance != "" && voters(docs)%2 == 1 && followers(docs) == 1:
 			return a.result(m, "master %s has caught up and follows; it gets a vote together with the next one: an even number of voters gains nothing", id)

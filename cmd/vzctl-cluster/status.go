@@ -46,7 +46,7 @@ func (a *app) status(ctx context.Context) error {
 		masters[i] = fmt.Sprintf("%s (%s)", m.ID, m.APIAddr)
 	}
 	lines := [][2]string{
-		{"leader", fmt.Sprintf("%s (%s), term %d, since %s", s.Leader, s.LeaderAddr, s.Term, stamp(s.LedSince))},
+		{"leader", leaderText(s)},
 		{"masters", strings.Join(masters, ", ")},
 		{"nodes", counts(s.Nodes)},
 		{"containers", counts(s.Containers)},
@@ -58,6 +58,17 @@ func (a *app) status(ctx context.Context) error {
 		lines = append(lines, [2]string{"ALARM", alarm})
 	}
 	return a.pairs(lines)
+}
+
+// leaderText says who leads. Of a stale answer's leader only the address is known.
+func leaderText(s cluster.Status) string {
+	switch {
+	case s.LeaderAddr == "":
+		return "nobody, as far as is known"
+	case s.Term == 0:
+		return fmt.Sprintf("%s (%s)", s.Leader, s.LeaderAddr)
+	}
+	return fmt.Sprintf("%s (%s), term %d, since %s", s.Leader, s.LeaderAddr, s.Term, stamp(s.LedSince))
 }
 
 // counts writes "2 running, 1 stopped".

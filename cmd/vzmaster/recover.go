@@ -67,7 +67,7 @@ func (r *recovery) run(in io.Reader, out io.Writer) error {
 		"LOST is everything that was acknowledged after entry %d, if any master whose log ends later is among the others.\n"+
 		"The others must never start on their data again: wipe it, or they may found the old cluster beside the new one.\n"+
 		"Type %q to go on: ", old.ID, old.LastIndex, old.LastTerm, strings.Join(have, ", "), orNobody(others), old.LastIndex, phrase)
-	typed, err := bufio.NewReader(in).ReadString('\n')
+	typed, _ := bufio.NewReader(in).ReadString('\n') // no line is no confirmation
 	if strings.TrimSpace(typed) != phrase {
 		fmt.Fprintln(out)
 		return errors.Join(fmt.Errorf("not confirmed (got %q); nothing was changed", strings.TrimSpace(typed)), old.Close())

@@ -69,7 +69,7 @@ func (o *resyncOptions) run(ctx context.Context) (string, error) {
 	case o.id == "" || (who.ID != "" && who.ID != o.id):
 		return "", fmt.Errorf("%s belongs to the master %q: give that as --id", o.dataDir, who.ID)
 	case len(o.masters) == 0:
-		return "", fmt.Errorf("%s does not know the other masters: give --masters HOST:PORT,...", o.dataDir)
+		return "", fmt.Errorf("%s does not know the other masters: give their API addresses as --masters", o.dataDir)
 	}
 	release, err := raftlog.Claim(o.dataDir)
 	if err != nil {

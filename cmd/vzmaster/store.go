@@ -49,7 +49,7 @@ func (b *backend) check() error {
 		}
 	case storeEtcd:
 		if len(b.etcd.Endpoints) == 0 {
-			return errors.New("--store etcd needs --etcd-endpoints https://HOST:PORT,...")
+			return errors.New("--store etcd needs --etcd-endpoints, as https://HOST:PORT,https://HOST:PORT")
 		}
 	default:
 		return fmt.Errorf("--store %q: use raft or etcd", b.kind)

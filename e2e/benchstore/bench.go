@@ -54,6 +54,7 @@ func (b *bench) log(ctx context.Context) (err error) {
 		}
 		loads[kind] = &clients{conn: lead.conn, size: b.size}
 	}
+	fmt.Printf("\nthe log alone: a compare-and-put of %d bytes, three members\n", b.size)
 	steps, err := b.steps(ctx, func(ctx context.Context, kind string, n int, d time.Duration) (Figures, error) {
 		return loads[kind].run(ctx, n, d)
 	})

@@ -36,6 +36,7 @@ func (b *bench) failover(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	fmt.Println()
 	b.report.Failover = make(map[string]Failover)
 	for _, kind := range kinds {
 		s := slices.Sorted(slices.Values(times[kind]))

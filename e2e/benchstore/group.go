@@ -14,6 +14,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/vzcluster/vzcluster/pkg/rpc"
 )
@@ -115,7 +116,8 @@ func (m *member) start() error {
 		close(m.exited)
 	}()
 	if m.conn == nil {
-		m.conn, err = rpc.Dial(m.api)
+		// etcd hangs up on clients that ping an idle connection.
+		m.conn, err = rpc.Dial(m.api, grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}))
 	}
 	return err
 }

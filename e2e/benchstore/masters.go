@@ -54,6 +54,7 @@ func (b *bench) masters(ctx context.Context) (err error) {
 		g.n = make([]int, len(names))
 		groups[kind] = g
 	}
+	fmt.Println("\nthrough three masters: a change by the cluster API")
 	b.report.Masters, err = b.steps(ctx, func(ctx context.Context, kind string, n int, d time.Duration) (Figures, error) {
 		g := groups[kind]
 		return drive(ctx, n, d, func(ctx context.Context, i int) error {

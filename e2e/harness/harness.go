@@ -64,6 +64,18 @@ func TemplateDir() string {
 
 // Up builds the lab and waits until its cluster is ready. Whoever calls it takes it down with Close.
 func Up(ctx context.Context, cfg lab.Config) (*Cluster, error) {
+	c, err := Boot(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Lab.WaitReady(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for the cluster: %w", err), c.Lab.Down(context.WithoutCancel(ctx), true))
+	}
+	return c, nil
+}
+
+// Boot builds the lab and does not wait for its cluster: for labs in which not everything is to run from the start.
+func Boot(ctx context.Context, cfg lab.Config) (*Cluster, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the end-to-end part needs root: it makes namespaces, mounts and cgroups; run it as root")
 	}
@@ -79,11 +91,8 @@ func Up(ctx context.Context, cfg lab.Config) (*Cluster, error) {
 		return nil, fmt.Errorf("lab up: %w", err)
 	}
 	c := &Cluster{Lab: l, bin: bin}
-	if c.env, err = l.Environ(); err == nil {
-		err = l.WaitReady(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("wait for the cluster: %w", err), l.Down(context.WithoutCancel(ctx), true))
+	if c.env, err = l.Environ(); err != nil {
+		return nil, errors.Join(err, l.Down(context.WithoutCancel(ctx), true))
 	}
 	return c, nil
 }

@@ -54,10 +54,10 @@ func faultyDisks(t *testing.T) (dir string, all disks) {
 }
 
 // onDisks brings a cluster up whose masters have their data on disks that fail on command.
-func onDisks(t *testing.T, ctx context.Context, name string) (*harness.Cluster, disks) {
+func onDisks(t *testing.T, ctx context.Context, name string, masterArgs ...string) (*harness.Cluster, disks) {
 	t.Helper()
 	dir, all := faultyDisks(t)
-	c := up(t, lab.Config{Name: name, Masters: 3})
+	c := up(t, lab.Config{Name: name, Masters: 3, MasterArgs: masterArgs})
 	t.Cleanup(func() {
 		for _, d := range all {
 			d.Heal() // or the hosts could not be taken down

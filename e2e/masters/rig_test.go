@@ -36,13 +36,18 @@ type rig struct {
 	stop func() error
 }
 
-// up brings a lab up that is taken down with the test.
+// up brings a lab up, with a cluster that is ready, that is taken down with the test.
 func up(t *testing.T, cfg lab.Config) *harness.Cluster {
+	t.Helper()
+	return bring(t, cfg, harness.Up)
+}
+
+func bring(t *testing.T, cfg lab.Config, how func(context.Context, lab.Config) (*harness.Cluster, error)) *harness.Cluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cfg.Ephemeral = true
-	c, err := harness.Up(ctx, cfg)
+	c, err := how(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

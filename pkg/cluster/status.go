@@ -15,6 +15,7 @@ type Status struct {
 	Templates  int            `json:"templates"`
 	Version    string         `json:"version"`
 	LedSince   time.Time      `json:"led_since"`
+	Format     int            `json:"format"`           // of the records that is in force
 	Alarms     []string       `json:"alarms,omitempty"` // what an operator should look at
 }
 

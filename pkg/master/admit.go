@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
@@ -32,26 +33,43 @@ func (e *RefusedError) Error() string { return e.Text }
 // peaks is how far each data directory has come, as this master has seen it: what was applied is never taken back.
 type peaks struct {
 	mu sync.Mutex
-	at map[string]uint64 // by instance
+	at map[string]peak // by instance
 }
+
+// peak is how far a directory has come in the start of it that was seen last, and in all before.
+type peak struct{ starts, now, before uint64 }
 
 func (p *peaks) note(infos []cluster.MasterInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.at == nil {
-		p.at = map[string]uint64{}
+		p.at = map[string]peak{}
 	}
 	for _, i := range infos {
-		if i.State != nil && i.State.Instance != "" {
-			p.at[i.State.Instance] = max(p.at[i.State.Instance], i.State.Applied)
+		if i.State == nil || i.State.Instance == "" {
+			continue
 		}
+		was := p.at[i.State.Instance]
+		if i.State.Starts > was.starts {
+			was = peak{i.State.Starts, 0, max(was.now, was.before)}
+		}
+		if i.State.Starts == was.starts {
+			was.now = max(was.now, i.State.Applied)
+		}
+		p.at[i.State.Instance] = was
 	}
 }
 
-func (p *peaks) of(instance string) uint64 {
+// of is how far a directory had come before the given start of it: a presence tells where its log ended then, and a member that is
+// taken in while it runs may have come further since.
+func (p *peaks) of(instance string, start uint64) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.at[instance]
+	seen := p.at[instance]
+	if start > seen.starts {
+		return max(seen.now, seen.before)
+	}
+	return seen.before
 }
 
 // tables is what a judgement reads: a snapshot or a transaction.
@@ -105,14 +123,30 @@ func (s *service) AdmitMaster(ctx context.Context, r *vzpb.AdmitMasterRequest) (
 		return nil, invalid("presence", "", err.Error(), "send cluster.Presence as JSON")
 	}
 	known := snapshotTables(s.m.store.View())
-	out := &vzpb.AdmitMasterResponse{ClusterId: known.meta.ClusterID, Refusal: refusal(p, known, s.m.peaks.of(p.Instance))}
+	out := &vzpb.AdmitMasterResponse{ClusterId: known.meta.ClusterID, Refusal: refusal(p, known, s.m.peaks.of(p.Instance, p.Starts))}
 	if out.Refusal == "" {
 		out.Refusal = s.m.twin(ctx, p, known)
+	}
+	if leader, ok := s.m.leaderToAsk(ctx, p); ok && out.Refusal != "" {
+		// It may have been taken out just now, and this follower not have heard of it yet. Only a leader of the same cluster knows better.
+		if r, err := s.m.askAdmit(s.m.outgoing(ctx), leader, p); err == nil && r.ClusterId == out.ClusterId {
+			return r, nil
+		}
 	}
 	if out.Refusal != "" {
 		slog.Warn("master refused", "master", p.ID, "api", p.APIAddr, "starts", p.Starts, "why", out.Refusal)
 	}
 	return out, nil
+}
+
+// leaderToAsk is the leader's API, on a follower that was not asked by another one. It is never the one that is judged: the followers may
+// still take a leader that has just lost its data for what it was.
+func (m *Master) leaderToAsk(ctx context.Context, p cluster.Presence) (string, bool) {
+	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md.Get(hopKey)) > 0 {
+		return "", false
+	}
+	addr, ok := m.store.Leader()
+	return addr, ok && addr != "" && addr != m.cfg.Advertise && addr != p.APIAddr
 }
 
 // twin tells whether the member that p says to be runs at another address with the same data: then p's is a copy.

@@ -120,7 +120,11 @@ func take(c cluster.Container, m *cluster.Migration, h holder, a *attempt, now t
 // ruling is the record of the container's migration by the facts: nil if there is none.
 func ruling(m *cluster.Migration, a *attempt, c cluster.Container, h holder, now time.Time, finish time.Duration) *cluster.Migration {
 	if a == nil {
-		return closed(m, now) // no side has anything left of it
+		out := closed(m, now) // no side has anything left of it
+		if out != nil && h.node == out.Target {
+			out.Phase = cluster.PhaseDone
+		}
+		return out
 	}
 	if m == nil || m.ID != a.id {
 		m = &cluster.Migration{ID: a.id, CTID: c.CTID, Source: a.source, Target: a.target, Epoch: a.epoch, Mode: cluster.ModeAuto, Created: now}

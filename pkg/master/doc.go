@@ -16,6 +16,17 @@
 // Leadership is a [term] with a context that dies with it: sessions and loops die with the context, and nothing of a term outlives it.
 // A new leader knows nothing of the nodes, so it gives each a full lease before it says that one is silent.
 //
+// # Members
+//
+// A master joins without a vote, and tend (promote.go) gives votes so that the number of voters is odd. Before a master takes part with
+// its data directory, and again whenever it enters itself, the others compare what it says of it with what they know (admit.go): a
+// copy, an older state, an empty directory under a member's name, or one of another cluster is refused, and its process ends.
+//
+// # After a restore
+//
+// Records that were restored say nothing of the hosts any more. Containers are marked for adoption: nobody acts on one before the
+// nodes' reports have shown where it is (adopt.go).
+//
 // # Orphans
 //
 // A copy is discarded (R6, by CTID and epoch) only if the records prove it dead: the container is owned elsewhere at a higher epoch

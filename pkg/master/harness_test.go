@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,6 +20,7 @@ import (
 	"github.com/vzcluster/vzcluster/pkg/rpc"
 	"github.com/vzcluster/vzcluster/pkg/store"
 	"github.com/vzcluster/vzcluster/pkg/store/memlog"
+	"github.com/vzcluster/vzcluster/pkg/store/snapfile"
 	"github.com/vzcluster/vzcluster/proto/vzpb"
 )
 
@@ -220,4 +222,13 @@ func wantCode(t *testing.T, what string, err error, want codes.Code) {
 	if status.Code(err) != want {
 		t.Errorf("%s: got %v, want %v", what, err, want)
 	}
+}
+
+func readSnapshot(t *testing.T, file string) (snapfile.Header, map[string]store.KV) {
+	t.Helper()
+	h, data, err := snapfile.Read(strings.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, data
 }

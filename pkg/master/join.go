@@ -204,7 +204,7 @@ func (s *service) AddMaster(ctx context.Context, r *vzpb.AddMasterRequest) (*vzp
 		}
 	}
 	if _, err := s.m.store.Update(ctx, func(tx *store.Tx) error {
-		if err := admissible(p, tables{tx.Meta(), tx.Masters(), tx.State().Counters()}, s.m.peaks.of(p.Instance)); err != nil {
+		if err := admissible(p, tables{tx.Meta(), tx.Masters(), tx.State().Counters()}, s.m.peaks.of(p.Instance, p.Starts)); err != nil {
 			return err
 		}
 		rec, _ := tx.Masters().Get(r.Id)
@@ -242,7 +242,7 @@ func (s *service) mayJoin(ctx context.Context, st *store.State, r *vzpb.AddMaste
 		return nil
 	}
 	known := snapshotTables(st)
-	if err := admissible(p, known, s.m.peaks.of(p.Instance)); err != nil {
+	if err := admissible(p, known, s.m.peaks.of(p.Instance, p.Starts)); err != nil {
 		return err
 	}
 	if why := s.m.twin(ctx, p, known); why != "" {

@@ -39,8 +39,6 @@ func (m *Master) presence() (cluster.Presence, bool) {
 	}
 	p, ok := m.members.Presence()
 	p.ID, p.RaftAddr, p.APIAddr = m.cfg.ID, m.cfg.RaftAdvertise, m.cfg.Advertise
-	// A member is heard of by the others before it is admitted anew: what it said at its start is behind what they have seen since.
-	p.LastIndex = max(p.LastIndex, m.members.Progress().LastIndex)
 	return p, ok
 }
 

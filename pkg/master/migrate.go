@@ -42,7 +42,7 @@ func (s *service) Migrate(ctx context.Context, r *vzpb.MigrateRequest) (*vzpb.Mi
 		if r.DryRun {
 			return "", errDryRun
 		}
-		m.ID = strconv.FormatUint(tx.Next("migration"), 10)
+		m.ID = strconv.FormatUint(tx.Next(store.MigrationCounter), 10)
 		c.Migration, c.Changed = m.ID, now
 		tx.Migrations().Put(m)
 		tx.Containers().Put(c)

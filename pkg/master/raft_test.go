@@ -28,7 +28,11 @@ type realMaster struct {
 // startReal starts a master; ports stay the same over restarts.
 func startReal(t *testing.T, id, dir, api, raftAddr string, bootstrap bool, join []string) *realMaster {
 	t.Helper()
-	log, err := raftlog.New(raftlog.Config{ID: id, DataDir: dir, RaftAddr: raftAddr, APIAddr: api, Bootstrap: bootstrap})
+	var m *Master
+	log, err := raftlog.New(raftlog.Config{ID: id, DataDir: dir, RaftAddr: raftAddr, APIAddr: api, Bootstrap: bootstrap,
+		Admit: func(ctx context.Context, p cluster.Presence, peers []string) (bool, error) {
+			return m.Admit(ctx, p, peers)
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +40,7 @@ func startReal(t *testing.T, id, dir, api, raftAddr string, bootstrap bool, join
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(Config{ID: id, Advertise: api, RaftAdvertise: raftAddr, Join: join}, log, log, lis)
+	m, err = New(Config{ID: id, Advertise: api, RaftAdvertise: raftAddr, Join: join}, log, log, lis)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,10 +57,11 @@ func (r *realMaster) stop(t *testing.T) {
 	}
 }
 
-// freePort reserves nothing: it only finds a port that is free now.
+// freePort reserves nothing: it only finds a port that is free now. It is on an address that no outgoing connection begins at, so none
+// of them takes it before the test does.
 func freePort(t *testing.T) string {
 	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	lis, err := net.Listen("tcp", "127.0.1.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,7 @@ func (s *service) Status(ctx context.Context, _ *vzpb.StatusRequest) (*vzpb.Stat
 	out := cluster.Status{
 		Rev: uint64(st.Rev()), Version: cluster.Version, Templates: st.Templates().Len(),
 		Alarms:     s.m.alarms(),
+		Format:     inForce(st),
 		Nodes:      map[string]int{},
 		Containers: map[string]int{},
 	}

@@ -42,7 +42,7 @@ func wantsStale(ctx context.Context, method string) bool {
 	return staleMethods[method] && len(md.Get(rpc.StaleKey)) > 0
 }
 
-// contact is when this master last knew that its records were the newest; zero: never.
+// contact is when this master last heard from the leader, or led for certain; zero: never.
 func (m *Master) contact() time.Time {
 	if m.term.Load() == nil {
 		if m.members != nil {
@@ -58,8 +58,7 @@ func (m *Master) contact() time.Time {
 	return time.Time{}
 }
 
-// stale returns the snapshot that this master has, and tells the caller as of when it is: everything acknowledged before that time is
-// in it.
+// stale returns the snapshot that this master has, and tells the caller as of when it is.
 func (s *service) stale(ctx context.Context) (*store.State, sight, error) {
 	var seen sight
 	asOf := s.m.contact()

@@ -48,6 +48,7 @@ func (m *Master) lead(ctx context.Context, number uint64) error {
 	}
 	g.Go(func() error { return t.every(ctx, "garbage", t.garbage) })
 	g.Go(func() error { return t.tend(ctx) })
+	g.Go(func() error { return t.keepFormat(ctx) })
 	g.Go(func() error {
 		select {
 		case err := <-resigned:

@@ -4,7 +4,8 @@ package rpc
 const (
 	// StaleKey in a request: no leader is needed for the answer.
 	StaleKey = "vz-stale"
-	// AsOfKey in the answer's header: everything acknowledged before this time (RFC 3339) is in the answer. Absent: that is not known.
+	// AsOfKey in the answer's header: when (RFC 3339) the master that answered last heard from the leader, or led for certain. What was
+	// changed later is not in the answer, and of a follower's what was changed in the moment before may be missing. Absent: never.
 	AsOfKey = "vz-as-of"
 	// RevKey in the answer's header: the revision of the records.
 	RevKey = "vz-rev"

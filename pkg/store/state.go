@@ -7,17 +7,6 @@ import (
 	"github.com/vzcluster/vzcluster/pkg/cluster"
 )
 
-// Format is the number of the format of the records that this binary writes. It goes up when an older binary would harm them
-// (by dropping a field that matters, or by not knowing what a value means).
-const Format = 1
-
-// FormatError says that the store was written by a newer binary, which this one must neither follow nor lead.
-type FormatError struct{ Have, Know int }
-
-func (e *FormatError) Error() string {
-	return fmt.Sprintf("store: the records have format %d, this binary knows up to %d: use a newer one", e.Have, e.Know)
-}
-
 // State is an immutable snapshot of all records at one revision. It may be kept and shared; what it hands out are copies.
 type State struct {
 	rev        Rev

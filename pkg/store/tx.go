@@ -256,6 +256,9 @@ func (t *TxTable[T]) collect(txn *Txn) error {
 	}
 	slices.Sort(txn.Del)
 	if wrote {
+		if err := t.tx.base.writable(k.name); err != nil {
+			return err
+		}
 		txn.Put[k.guard()] = []byte(guardValue)
 	}
 	if _, all := txn.If[k.guard()]; all {

@@ -10,14 +10,21 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 )
 
 // options are the command line.
-type options struct{ name, dir, client, peer, cluster, cert, key, ca string }
+type options struct {
+	name, dir, client, peer, cluster, cert, key, ca string
+
+	wait bool
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -36,7 +43,12 @@ func command() *cobra.Command {
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.wait {
+				return o.answers(c.Context())
+			}
+			return o.run(c.Context())
+		},
 	}
 	f := c.Flags()
 	f.StringVar(&o.name, "name", "", "of this member")
@@ -47,7 +59,34 @@ func command() *cobra.Command {
 	f.StringVar(&o.cert, "cert", "", "certificate, PEM")
 	f.StringVar(&o.key, "key", "", "its key, PEM")
 	f.StringVar(&o.ca, "ca", "", "who signs everybody's certificates, PEM")
+	f.BoolVar(&o.wait, "wait", false, "only wait until the member with this command line answers a linearizable read")
 	return c
+}
+
+// answers waits until the member at --client takes part.
+func (o *options) answers(ctx context.Context) error {
+	conf, err := transport.TLSInfo{CertFile: o.cert, KeyFile: o.key, TrustedCAFile: o.ca}.ClientConfig()
+	if err != nil {
+		return err
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{o.client}, TLS: conf, Logger: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for {
+		one, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := client.Get(one, "/")
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not answer: %w", o.client, err)
+		}
+	}
 }
 
 // run is the member until ctx ends. Its start waits for a quorum, so it must not hold up the end.

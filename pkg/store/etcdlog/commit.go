@@ -42,7 +42,7 @@ func (l *Log) Commit(ctx context.Context, t store.Txn) (store.Rev, error) {
 		return 0, fate(err)
 	}
 	if resp.Succeeded {
-		return store.Rev(resp.Header.Revision), nil
+		return l.learn(store.Rev(resp.Header.Revision)), nil
 	}
 	if !lead.confirmedBy(resp.Responses[0].GetResponseRange()) {
 		lead.lost()
@@ -123,7 +123,7 @@ func (l *Log) ReadIndex(ctx context.Context) (store.Rev, error) {
 				lead.lost()
 				return 0, store.ErrNotLeader
 			}
-			return headRev(resp.Responses[0].GetResponseRange()), nil
+			return l.learn(headRev(resp.Responses[0].GetResponseRange())), nil
 		}
 		if ctx.Err() != nil {
 			return 0, ctx.Err()

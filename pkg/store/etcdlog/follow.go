@@ -4,17 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/vzcluster/vzcluster/pkg/store"
 )
 
-// pageKeys is how many keys are listed at a time.
-const pageKeys = 1000
+const (
+	// pageKeys is how many keys are listed at a time.
+	pageKeys = 1000
+	// A watch is stalled if it has not brought what this member knows to be committed at so many looks in a row.
+	stallLook  = 500 * time.Millisecond
+	stallLooks = 4
+)
+
+// errStalled: the member of etcd behind a watch hangs, though its connection does not break.
+var errStalled = errors.New("it does not bring what was committed")
 
 // historyError says that etcd no longer holds what was seen in it: it was restored from a backup, or is another one. Going on would
 // show a past as the present, so this process must end.
@@ -49,6 +60,8 @@ func (l *Log) tail(ctx context.Context, from, prefix string, apply func(store.Ba
 			return err
 		case errors.Is(err, rpctypes.ErrCompacted):
 			t.listed = false
+		case errors.Is(err, errStalled):
+			l.warn("watches through another member of etcd", err) // which the balancer chooses
 		default:
 			l.warn("does not hear from etcd", err)
 			sleep(ctx, againAfter)
@@ -125,19 +138,43 @@ func (t *tail) check(h *etcdserverpb.ResponseHeader) error {
 
 // watch applies one batch for each revision after seen.
 func (t *tail) watch(ctx context.Context) error {
-	// When it returns the watch ends. A member of etcd without a leader tells so, rather than being silent.
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	// When it returns the watch ends. A member of etcd without a leader tells so, rather than being silent. The client puts watches
+	// with equal metadata on one stream, and this one must be able to leave a stream that hangs.
+	number := strconv.FormatUint(t.log.watches.Add(1), 10)
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(clientv3.WithRequireLeader(ctx), "vz-watch", number))
 	defer cancel()
-	for resp := range t.log.client.Watch(ctx, t.from, clientv3.WithRange(t.end), clientv3.WithRev(t.seen+1)) {
-		if err := resp.Err(); err != nil {
-			return err
+	events := t.log.client.Watch(ctx, t.from, clientv3.WithRange(t.end), clientv3.WithRev(t.seen+1))
+	look := time.NewTicker(stallLook)
+	defer look.Stop()
+	behind := 0
+	for {
+		select {
+		case resp, ok := <-events:
+			if !ok {
+				return errors.New("it ended")
+			}
+			if err := resp.Err(); err != nil {
+				return err
+			}
+			if err := t.check(resp.Header); err != nil {
+				return err
+			}
+			t.deliver(resp.Events)
+			behind = 0
+		case <-look.C:
+			if behind++; !t.lags() {
+				behind = 0
+			}
+			if behind == stallLooks {
+				return errStalled
+			}
 		}
-		if err := t.check(resp.Header); err != nil {
-			return err
-		}
-		t.deliver(resp.Events)
 	}
-	return errors.New("it ended")
+}
+
+// lags tells whether this member has itself heard of commits that the watch has not brought.
+func (t *tail) lags() bool {
+	return t.prefix == t.log.keys.data && t.seen < t.log.known.Load()
 }
 
 // deliver applies events, which are in the order of their revisions. One revision is never spread over two responses.

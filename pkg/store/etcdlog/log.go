@@ -35,6 +35,8 @@ type Log struct {
 	cluster  atomic.Uint64         // etcd's id of itself, once it is known
 	reign    atomic.Pointer[reign] // nil: this member does not lead
 	leadLock sync.Mutex            // held by Lead
+	known    atomic.Int64          // the newest commit that this member was told of
+	watches  atomic.Uint64         // how many were begun
 	said     said
 
 	mu         sync.Mutex
@@ -125,6 +127,16 @@ func (l *Log) StepDown() error {
 // sameCluster tells whether etcd is the one of before; the first answer of all decides which that is.
 func (l *Log) sameCluster(id uint64) bool {
 	return l.cluster.CompareAndSwap(0, id) || l.cluster.Load() == id
+}
+
+// learn notes that rev is committed.
+func (l *Log) learn(rev store.Rev) store.Rev {
+	for {
+		known := l.known.Load()
+		if int64(rev) <= known || l.known.CompareAndSwap(known, int64(rev)) {
+			return rev
+		}
+	}
 }
 
 // warn logs what is tried again and again, but not each time.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,12 +105,47 @@ func wait(t *testing.T, batches <-chan store.Batch, wanted func(store.Batch) boo
 	}
 }
 
+// lines hands on what is logged.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	select {
+	case l <- string(p):
+	default: // nobody listens any more
+	}
+	return len(p), nil
+}
+
+// logTo has a member log to the lines that are returned.
+func logTo(conf *etcdlog.Config) lines {
+	l := make(lines, 1000)
+	conf.Logger = slog.New(slog.NewTextHandler(l, nil))
+	return l
+}
+
+// hear waits for a line with text.
+func hear(t *testing.T, l lines, text string) {
+	t.Helper()
+	for timeout := time.After(patience); ; {
+		select {
+		case line := <-l:
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-timeout:
+			t.Fatalf("nothing is logged of %q", text)
+		}
+	}
+}
+
 // Nobody founds a cluster who was not told to: the prefix may be mistyped, or etcd empty after an accident.
 func TestNoClusterNoLeader(t *testing.T) {
 	b := newBackend()
 	conf := b.config(1)
 	conf.Bootstrap = false
+	says := logTo(&conf)
 	waiting := run(t, conf)
+	hear(t, says, "there is no cluster")
 	first := run(t, b.config(0))
 	first.lead(t)
 	if len(waiting.led) > 0 {
@@ -127,7 +164,10 @@ func TestHold(t *testing.T) {
 	if _, err := c.Put(t.Context(), b.prefix+"/hold", "not now"); err != nil {
 		t.Fatal(err)
 	}
-	held := run(t, b.config(0))
+	conf := b.config(0)
+	says := logTo(&conf)
+	held := run(t, conf)
+	hear(t, says, "not now")
 	if _, err := held.Commit(t.Context(), store.Txn{Del: []string{"x"}}); !errors.Is(err, store.ErrNotLeader) {
 		t.Errorf("commit under a hold: %v", err)
 	}
@@ -148,9 +188,8 @@ func TestCompaction(t *testing.T) {
 	wait(t, batches, func(b store.Batch) bool { _, ok := b.Put["old"]; return ok })
 
 	b.Cut(1)
-	var rev store.Rev
 	for i := range 20 {
-		rev = lead.put(t, "n", fmt.Sprint(i))
+		lead.put(t, "n", fmt.Sprint(i))
 	}
 	rev, err := lead.Commit(t.Context(), store.Txn{Del: []string{"old"}})
 	if err != nil {

@@ -134,7 +134,7 @@ func openAll(dirs []string, logger *slog.Logger) (all []*raftlog.Offline, err er
 	for _, dir := range dirs {
 		o, err := raftlog.OpenOffline(dir, logger)
 		if err != nil {
-			return all, err
+			return all, refused("%v", err)
 		}
 		all = append(all, o)
 	}

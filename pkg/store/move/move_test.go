@@ -41,10 +41,11 @@ type master struct {
 
 func start(t *testing.T, log backend) *master {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	under, stopLog := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(under)
 	m := &master{Store: store.New(log), term: make(chan uint64, 10)}
-	done := make(chan error, 3)
-	go func() { done <- log.Run(ctx) }()
+	done, ended := make(chan error, 2), make(chan error, 1)
+	go func() { ended <- log.Run(under) }()
 	go func() { done <- m.Run(ctx) }()
 	go func() {
 		done <- m.Lead(ctx, func(ctx context.Context, term uint64) error {
@@ -59,11 +60,12 @@ func start(t *testing.T, log backend) *master {
 			return
 		}
 		stopped = true
+		// As a master does: first what is on top.
 		cancel()
-		for range 3 {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
+		err := errors.Join(<-done, <-done)
+		stopLog()
+		if err := errors.Join(err, <-ended); err != nil {
+			t.Error(err)
 		}
 	}
 	t.Cleanup(m.stop)
@@ -80,6 +82,13 @@ func (m *master) lead(t *testing.T) uint64 {
 		t.Fatal("nobody leads")
 		return 0
 	}
+}
+
+// patient returns a context that ends when something hangs.
+func patient(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 func freePort(t *testing.T) string {
@@ -116,7 +125,7 @@ func etcd(t *testing.T, prefix string, bootstrap bool) backend {
 func fill(t *testing.T, m *master) {
 	t.Helper()
 	for from := 0; from < 300; from += 100 {
-		if _, err := m.Update(t.Context(), func(tx *store.Tx) error {
+		if _, err := m.Update(patient(t), func(tx *store.Tx) error {
 			for i := from; i < from+100; i++ {
 				tx.Containers().Put(cluster.Container{CTID: fmt.Sprint(101 + i), Name: fmt.Sprint("c", i), Epoch: cluster.Epoch(i)})
 			}
@@ -132,7 +141,7 @@ func fill(t *testing.T, m *master) {
 // check compares what m holds with what fill made, and that it can be changed.
 func check(t *testing.T, m *master, id string) {
 	t.Helper()
-	st, err := m.Fresh(t.Context())
+	st, err := m.Fresh(patient(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +155,7 @@ func check(t *testing.T, m *master, id string) {
 			t.Fatalf("container %d is %+v", 101+i, c)
 		}
 	}
-	if st, err = m.Update(t.Context(), func(tx *store.Tx) error {
+	if _, err = m.Update(patient(t), func(tx *store.Tx) error {
 		n := 0
 		for range tx.Containers().All() {
 			n++
@@ -159,7 +168,7 @@ func check(t *testing.T, m *master, id string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = m.Update(t.Context(), func(tx *store.Tx) error { tx.Containers().Delete("999"); return nil }); err != nil {
+	if _, err = m.Update(patient(t), func(tx *store.Tx) error { tx.Containers().Delete("999"); return nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -174,18 +183,18 @@ func TestThereAndBack(t *testing.T) {
 	term := m.lead(t)
 	fill(t, m)
 	meta, _ := m.View().Meta()
-	if _, err := move.ToEtcd(t.Context(), []string{first}, access, false, quiet); err == nil || !strings.Contains(err.Error(), "another process") {
+	if _, err := move.ToEtcd(patient(t), []string{first}, access, false, quiet); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("moved while the master runs: %v", err)
 	}
 	m.stop()
-	result, err := move.ToEtcd(t.Context(), []string{first}, access, false, quiet)
+	result, err := move.ToEtcd(patient(t), []string{first}, access, false, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if result.ClusterID != meta.ClusterID || result.Records["container"] != 300 || result.Records["counter"] != 1 {
 		t.Errorf("result %+v", result)
 	}
-	if err := raft(t, first, "m1", true).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "--store etcd") {
+	if err := raft(t, first, "m1", true).Run(patient(t)); err == nil || !strings.Contains(err.Error(), "--store etcd") {
 		t.Errorf("the old master starts again: %v", err)
 	}
 
@@ -195,16 +204,16 @@ func TestThereAndBack(t *testing.T) {
 		t.Errorf("term %d after %d", next, term)
 	}
 	check(t, m, meta.ClusterID)
-	if _, err := move.ToRaft(t.Context(), access, second, "m2", "127.0.0.1:1", quiet); !errors.Is(err, etcdlog.ErrInUse) {
+	if _, err := move.ToRaft(patient(t), access, second, "m2", "127.0.0.1:1", quiet); !errors.Is(err, etcdlog.ErrInUse) {
 		t.Errorf("moved while the master runs: %v", err)
 	}
 	check(t, m, meta.ClusterID)
 	m.stop()
 
-	if _, err := move.ToRaft(t.Context(), access, second, "m2", "127.0.0.1:1", quiet); err != nil {
+	if _, err := move.ToRaft(patient(t), access, second, "m2", "127.0.0.1:1", quiet); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := move.ToRaft(t.Context(), access, filepath.Join(dir, "third"), "m3", "127.0.0.1:1", quiet); !errors.Is(err, etcdlog.ErrHeld) {
+	if _, err := move.ToRaft(patient(t), access, filepath.Join(dir, "third"), "m3", "127.0.0.1:1", quiet); !errors.Is(err, etcdlog.ErrHeld) {
 		t.Errorf("moved twice: %v", err)
 	}
 	m = start(t, raft(t, second, "m2", false))
@@ -217,11 +226,11 @@ func TestThereAndBack(t *testing.T) {
 func TestRefused(t *testing.T) {
 	dir, prefix := t.TempDir(), etcdtest.Prefix()
 	access := new(etcdtest.Line).Access(prefix)
-	if _, err := move.ToRaft(t.Context(), access, filepath.Join(dir, "x"), "m1", "127.0.0.1:1", quiet); !errors.Is(err, etcdlog.ErrEmpty) {
+	if _, err := move.ToRaft(patient(t), access, filepath.Join(dir, "x"), "m1", "127.0.0.1:1", quiet); !errors.Is(err, etcdlog.ErrEmpty) {
 		t.Errorf("moved nothing: %v", err)
 	}
 	var refused *move.RefusedError
-	if _, err := move.ToEtcd(t.Context(), nil, access, false, quiet); !errors.As(err, &refused) {
+	if _, err := move.ToEtcd(patient(t), nil, access, false, quiet); !errors.As(err, &refused) {
 		t.Errorf("no directory: %v", err)
 	}
 	m := start(t, etcd(t, prefix, true))
@@ -230,7 +239,7 @@ func TestRefused(t *testing.T) {
 	one := start(t, raft(t, filepath.Join(dir, "one"), "m1", true))
 	one.lead(t)
 	one.stop()
-	if _, err := move.ToEtcd(t.Context(), []string{filepath.Join(dir, "one")}, access, false, quiet); !errors.Is(err, etcdlog.ErrNotEmpty) {
+	if _, err := move.ToEtcd(patient(t), []string{filepath.Join(dir, "one")}, access, false, quiet); !errors.Is(err, etcdlog.ErrNotEmpty) {
 		t.Errorf("over another cluster: %v", err)
 	}
 	again := start(t, raft(t, filepath.Join(dir, "one"), "m1", false))

@@ -42,6 +42,15 @@ func Reborn(data map[string]store.KV, term uint64) (map[string]store.KV, error) 
 	if _, ok := out[store.MetaKey]; !ok {
 		return nil, errors.New("it holds no cluster: none was ever founded there")
 	}
+	// Nobody had been moved yet when the snapshot was taken; since then the nodes may have seen the first ids.
+	key := store.CounterKey(store.MigrationCounter)
+	if _, ok := out[key]; !ok {
+		value, err := json.Marshal(store.Counter{Name: store.MigrationCounter, Value: Jump})
+		if err != nil {
+			return nil, err
+		}
+		out[key] = store.KV{Value: value, Rev: out[store.MetaKey].Rev}
+	}
 	return out, nil
 }
 

@@ -110,6 +110,15 @@ func TestReborn(t *testing.T) {
 	if string(data["future/kind"].Value) != `{"a":1}` {
 		t.Error("a kind that this binary does not know was changed")
 	}
+	unmoved := sample(t)
+	delete(unmoved, "counter/migration")
+	if data, err = Reborn(unmoved, 5); err != nil {
+		t.Fatal(err)
+	}
+	get("counter/migration", &n)
+	if n.Value != Jump {
+		t.Errorf("the ids of migrations that came after the snapshot may be given again: %+v", n)
+	}
 	if _, err := Reborn(map[string]store.KV{}, 1); err == nil {
 		t.Error("a state without a cluster was taken")
 	}

@@ -1,0 +1,5 @@
+//go:build !formatnext
+
+package store
+
+const thisFormat = 1
