@@ -10,12 +10,13 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // Disk is one such directory. It is well until told otherwise.
 type Disk struct {
-	server *fuse.Server
-	files  *files
+	dir   string
+	files *files
 }
 
 // Mount mounts a Disk on dir, which must exist, over the directory backing. Whoever calls it calls Unmount.
@@ -36,7 +37,7 @@ func Mount(backing, dir string) (*Disk, error) {
 	if err := server.WaitMount(); err != nil {
 		return nil, fmt.Errorf("mount on %s: %w", dir, err)
 	}
-	return &Disk{server, f}, nil
+	return &Disk{dir, f}, nil
 }
 
 // Hang has every write, fsync and allocation wait until Heal.
@@ -51,10 +52,14 @@ func (d *Disk) FailSync() { d.files.set(fault{sync: syscall.EIO}) }
 // Heal ends all faults: what hangs goes on.
 func (d *Disk) Heal() { d.files.set(fault{}) }
 
-// Unmount heals the disk and takes it away. Nobody may use it any more.
+// Unmount heals the disk and takes it away. Nobody may use it any more. It does not wait: any mount namespace that was made meanwhile,
+// by whomever, has a copy of the mount, and the serving ends with the last.
 func (d *Disk) Unmount() error {
 	d.Heal()
-	return d.server.Unmount()
+	if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount %s: %w", d.dir, err)
+	}
+	return nil
 }
 
 // fault is what is wrong.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vzcluster/vzcluster/pkg/cluster"
 	"github.com/vzcluster/vzcluster/pkg/store"
+	"github.com/vzcluster/vzcluster/proto/vzpb"
 )
 
 func masterInfo(id string, voter, up bool) cluster.MasterInfo {
@@ -172,4 +173,20 @@ func TestRefusal(t *testing.T) {
 	if got := refusal(p, tables{store.Meta{}, masterTable{}, counterTable{}}, 0); got != "" {
 		t.Errorf("who belongs to no cluster refuses: %s", got)
 	}
+}
+
+// Where others keep the log any number of masters will do, but the last one stays.
+func TestRemoveWithoutMembers(t *testing.T) {
+	inWorld(t, 3, nil, func(w *world) {
+		lead := w.log.Leader()
+		c, done := w.client(lead)
+		defer done()
+		id := func(i int) string { return w.masters[i%3].cfg.ID }
+		if _, err := c.RemoveMaster(w.ctx, &vzpb.RemoveMasterRequest{OpKey: "r1", Ids: []string{"x"}}); status.Code(err) != codes.NotFound {
+			t.Errorf("an unknown one: %v, want NOT_FOUND", err)
+		}
+		if _, err := c.RemoveMaster(w.ctx, &vzpb.RemoveMasterRequest{OpKey: "r2", Ids: []string{id(0), id(1), id(2)}}); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("all of them: %v, want FAILED_PRECONDITION", err)
+		}
+	})
 }

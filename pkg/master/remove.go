@@ -53,7 +53,15 @@ func (s *service) RemoveMaster(ctx context.Context, r *vzpb.RemoveMasterRequest)
 // removeServers takes the masters out of the agreement, one after the other, those that don't answer first.
 func (s *service) removeServers(ctx context.Context, st *store.State, r *vzpb.RemoveMasterRequest) error {
 	infos := s.m.roll(ctx, st)
-	if err := removable(infos, r.Ids, r.Force); err != nil {
+	voting := infos
+	if s.m.members == nil {
+		// Others decide, so any number of masters will do; the last one can't go because nobody could take over from it.
+		voting = slices.Clone(infos)
+		for i := range voting {
+			voting[i].Voter = false
+		}
+	}
+	if err := removable(voting, r.Ids, r.Force); err != nil {
 		return err
 	}
 	if slices.Contains(r.Ids, s.m.cfg.ID) {

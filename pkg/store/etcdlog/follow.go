@@ -115,7 +115,8 @@ func (t *tail) list(ctx context.Context) error {
 		}
 	}
 	t.apply(store.Batch{Rev: store.Rev(at), Reset: true, Put: image})
-	t.listed, t.seen = true, at
+	t.listed = true
+	t.note(at)
 	return nil
 }
 
@@ -172,6 +173,14 @@ func (t *tail) watch(ctx context.Context) error {
 	}
 }
 
+// note remembers that everything up to rev was applied.
+func (t *tail) note(rev int64) {
+	t.seen = rev
+	if t.prefix == t.log.keys.data {
+		t.log.followed.Store(rev)
+	}
+}
+
 // lags tells whether this member has itself heard of commits that the watch has not brought.
 func (t *tail) lags() bool {
 	return t.prefix == t.log.keys.data && t.seen < t.log.known.Load()
@@ -194,6 +203,6 @@ func (t *tail) deliver(events []*clientv3.Event) {
 			events = events[1:]
 		}
 		t.apply(b)
-		t.seen = rev
+		t.note(rev)
 	}
 }

@@ -36,6 +36,8 @@ type Log struct {
 	reign    atomic.Pointer[reign] // nil: this member does not lead
 	leadLock sync.Mutex            // held by Lead
 	known    atomic.Int64          // the newest commit that this member was told of
+	followed atomic.Int64          // revision up to which the last batch was handed to a follower
+	contact  atomic.Int64          // see Contact, in ns since 1970
 	watches  atomic.Uint64         // how many were begun
 	said     said
 
@@ -70,6 +72,11 @@ func (l *Log) Close() error {
 // Run keeps track of who leads until ctx ends, which is no error. It is called once. It fails when etcd's history is not the one
 // that was followed so far; the process must end then.
 func (l *Log) Run(ctx context.Context) error {
+	var contact sync.WaitGroup
+	asking, stop := context.WithCancel(ctx)
+	contact.Go(func() { l.keepContact(asking) })
+	defer contact.Wait()
+	defer stop()
 	err := l.tail(ctx, l.keys.election+"/", l.keys.election+"/", l.noteCandidates)
 	return errors.Join(err, l.Close())
 }

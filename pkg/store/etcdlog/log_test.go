@@ -300,6 +300,45 @@ func TestStepDown(t *testing.T) {
 	second.lead(t)
 }
 
+// Contact is honest: it moves while etcd can be asked and what it has was seen, and stands still on a member that is cut off.
+func TestContact(t *testing.T) {
+	b := newBackend()
+	lead := run(t, b.config(0))
+	lead.lead(t)
+	follower := run(t, b.config(1))
+	if !follower.Contact().IsZero() {
+		t.Error("contact of a member that follows nothing")
+	}
+	batches := follower.batches(t.Context())
+	rev := lead.put(t, "a", "1")
+	wait(t, batches, func(b store.Batch) bool { return b.Rev >= rev })
+	moves := func() {
+		t.Helper()
+		from := time.Now()
+		for deadline := time.Now().Add(patience); !follower.Contact().After(from); {
+			if time.Now().After(deadline) {
+				t.Fatal("no contact")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	moves()
+	b.Cut(1)
+	cut := time.Now()
+	rev = lead.put(t, "a", "2")
+	select {
+	case <-follower.batches(t.Context()): // an image, so it can't come
+		t.Error("a member that is cut off gets an image")
+	case <-time.After(2 * time.Second):
+	}
+	if at := follower.Contact(); at.After(cut) {
+		t.Errorf("contact %v after the cut", at.Sub(cut))
+	}
+	b.Heal(1)
+	wait(t, batches, func(b store.Batch) bool { return b.Rev >= rev })
+	moves()
+}
+
 func TestBeforeAndAfterRun(t *testing.T) {
 	b := newBackend()
 	log, err := etcdlog.New(b.config(0))
