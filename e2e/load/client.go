@@ -221,8 +221,9 @@ func Lost(ctx context.Context, masters []string, writes []Write) ([]Write, error
 	}
 	defer closeAll()
 	var lost []Write
+	asked := 0 // the master that answered last
 	for _, w := range writes {
-		known, err := knows(ctx, conns, w.Key)
+		known, err := knows(ctx, conns, &asked, w.Key)
 		if err != nil {
 			return nil, fmt.Errorf("look for operation %s: %w", w.Key, err)
 		}
@@ -233,10 +234,10 @@ func Lost(ctx context.Context, masters []string, writes []Write) ([]Write, error
 	return lost, nil
 }
 
-func knows(ctx context.Context, conns []*grpc.ClientConn, key string) (bool, error) {
-	for try := 0; ; try++ {
+func knows(ctx context.Context, conns []*grpc.ClientConn, at *int, key string) (bool, error) {
+	for ; ; *at++ {
 		one, cancel := context.WithTimeout(ctx, callTimeout)
-		_, err := vzpb.NewClusterClient(conns[try%len(conns)]).GetOperation(one, &vzpb.GetOperationRequest{OpKey: key})
+		_, err := vzpb.NewClusterClient(conns[*at%len(conns)]).GetOperation(one, &vzpb.GetOperationRequest{OpKey: key})
 		cancel()
 		switch {
 		case err == nil:
