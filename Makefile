@@ -42,7 +42,7 @@ check: ## vet, staticcheck, gofmt, generated code, go.mod, shellcheck, govulnche
 
 # Packages whose tests bring up real hosts and containers: one after the other, and never from the test cache, which does
 # not know of bin/, CRIU and the kernel.
-REAL := ^$(MODULE)/e2e/(real|lab|demo|bench|masters)(/|$$)
+REAL := ^$(MODULE)/e2e/(real|lab|demo|bench|masters|faultfs)(/|$$)
 PACKAGES := go list -tags $(GOTAGS) ./...
 
 test: deps build test-unit ## every test, with real containers and CRIU (root)
