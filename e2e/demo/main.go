@@ -15,14 +15,14 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 {
-		fmt.Fprintf(os.Stderr, "vzdemo takes no arguments, not even %q: it just runs the tour (root)\n", os.Args[1])
+	store := flag.String("store", lab.StoreRaft, "where the masters keep the state: raft or etcd")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "vzdemo: unknown argument %q: it just runs the tour\n", flag.Arg(0))
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	store := flag.String("store", lab.StoreRaft, "where the masters keep the state: raft or etcd")
-	flag.Parse()
 	if err := run(ctx, os.Stdout, *store); err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		os.Exit(1)
