@@ -66,7 +66,7 @@ func TestStateTravels(t *testing.T) {
 	ctx := testContext(t, 2*time.Minute)
 	redis(t, ctx, "state", "10.77.1.12", "n1", 1)
 	must(t, ctx, "exec", "state", "--", "sh", "-c",
-		"echo in-shm >/dev/shm/a; echo on-console >/dev/console; ln /etc/hostname /root/hard; setsid sh -c 'i=0; while :; do i=$((i+1)); echo $i >/root/count; sleep 0.01; done' </dev/null >/dev/null 2>&1 &")
+		"echo in-shm >/dev/shm/a; echo on-console >/dev/console; ln /etc/hostname /root/hard; setsid sh -c 'i=0; while :; do i=$((i+1)); echo $i >/root/new; mv /root/new /root/count; sleep 0.01; done' </dev/null >/dev/null 2>&1 &")
 	must(t, ctx, "migrate", "state", "--to", "n2")
 	oneCopy(t, ctx, "state", 10*time.Second)
 	for cmd, want := range map[string]string{
